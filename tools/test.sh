@@ -1,0 +1,20 @@
+#!/bin/sh
+# Runs all tests: the fast circle in parallel, then those that start real processes, one after the other.
+set -u
+python=$1
+failed=0
+
+circle() {
+  echo "== $1"
+  shift
+  "$python" -m pytest "$@"
+  code=$?
+  if [ "$code" -eq 5 ]; then
+    echo "No test ran in this circle, which is a failure." >&2
+  fi
+  [ "$code" -eq 0 ] || failed=1
+}
+
+circle "fast" -n auto
+circle "real" -m "real or browser or sdk"
+exit "$failed"
