@@ -1,0 +1,34 @@
+"""Tenancy, assets and compute: the ground floor's facts."""
+
+from workspaces.models.assets import (
+    Code,
+    CodeVersion,
+    Environment,
+    EnvironmentVersion,
+    Model,
+    ModelVersion,
+)
+from workspaces.models.compute import InstanceType
+from workspaces.models.people import PersonalToken, SignInLink, User
+from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
+from workspaces.models.uploads import UploadedFile, UploadedPiece
+
+__all__ = [
+    "Activity",
+    "Code",
+    "CodeVersion",
+    "Environment",
+    "EnvironmentVersion",
+    "InstanceType",
+    "Membership",
+    "Model",
+    "ModelVersion",
+    "PersonalToken",
+    "Quota",
+    "Role",
+    "SignInLink",
+    "UploadedFile",
+    "UploadedPiece",
+    "User",
+    "Workspace",
+]

@@ -1,0 +1,59 @@
+"""Limits of a workspace and what is used of them (facts 3.2, 3.3, 12).
+
+Floors above say what they use by handing their counts in; this module knows the limits and the sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from workspaces.errors import UserError
+from workspaces.models import Workspace
+
+DEFAULTS: dict[str, int] = {
+    "endpoints": 100,
+    "deployments": 500,
+    "deployments_per_endpoint": 20,
+    "instances_per_deployment": 50,
+    "cores": 300,
+}
+LABELS: dict[str, str] = {
+    "endpoints": "endpoints",
+    "deployments": "deployments",
+    "deployments_per_endpoint": "deployments of one endpoint",
+    "instances_per_deployment": "instances of one deployment",
+    "cores": "cores",
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    resource: str
+    used: int
+    limit: int
+
+
+def limit_of(workspace: Workspace, resource: str) -> int:
+    """The workspace's own limit, else the default."""
+    own = workspace.quotas.filter(resource=resource).values_list("limit", flat=True).first()
+    return DEFAULTS[resource] if own is None else own
+
+
+def reserved_cores(instance_count: int, cores: float) -> int:
+    """Cores that a deployment holds, with the reserve for rolling updates (facts 3.3)."""
+    return ceil(ceil(1.2 * instance_count) * cores)
+
+
+def check(workspace: Workspace, resource: str, *, used: int, wanted: int, target: str = "") -> None:
+    """Raise OutOfQuota when `used + wanted` goes over the limit."""
+    limit = limit_of(workspace, resource)
+    if used + wanted <= limit:
+        return
+    raise UserError(
+        f"Workspace '{workspace.name}' may have {limit} {LABELS[resource]}; {used} are used and "
+        f"{wanted} more are wanted. Delete what is not needed, or ask an administrator to raise "
+        "the quota.",
+        code="OutOfQuota",
+        target=target or resource,
+    )
