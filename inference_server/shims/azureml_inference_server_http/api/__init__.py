@@ -1,0 +1,1 @@
+"""What scoring scripts may import: the request, the response, and `rawhttp`."""
