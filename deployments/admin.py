@@ -1,0 +1,153 @@
+"""Operators' view of what runs; actions call the same verbs as every other door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from deployments import changes
+from deployments.doorbell import ring
+from deployments.models import (
+    Instance,
+    InstanceSpan,
+    OnlineDeployment,
+    Operation,
+    Phase,
+    Revision,
+    SampleLoad,
+)
+from endpoints.admin import confirm
+from workspaces.admin import ReadOnlyAdmin
+from workspaces.errors import UserError
+from workspaces.models import User
+
+
+class KeptAdmin(ReadOnlyAdmin):
+    """Read-only rows that only verbs remove."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(OnlineDeployment)
+class OnlineDeploymentAdmin(KeptAdmin):
+    list_display = (
+        "name", "endpoint", "state", "instance_count", "state_changed_at", "due_at", "lease_until"
+    )
+    list_filter = ("state", "type")
+    search_fields = ("name", "endpoint__name", "endpoint__workspace__name")
+    list_select_related = ("endpoint",)
+    exclude = ("lease_token",)
+    actions = ("look_now", "try_again", "cancel_operation", "delete_deployments")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("deployments.change_onlinedeployment")
+
+    @admin.action(description="Look at it now", permissions=["operate"])
+    def look_now(self, request: HttpRequest, queryset: QuerySet[OnlineDeployment]) -> None:
+        for deployment in queryset:
+            ring(deployment.pk)
+        messages.success(request, "The worker was woken.")
+
+    @admin.action(description="Try the failed operation again", permissions=["operate"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[OnlineDeployment]) -> None:
+        for deployment in queryset:
+            _do(request, changes.retry, deployment)
+
+    @admin.action(description="Cancel the running operation", permissions=["operate"])
+    def cancel_operation(self, request: HttpRequest, queryset: QuerySet[OnlineDeployment]) -> None:
+        for deployment in queryset:
+            _do(request, changes.cancel, deployment)
+
+    @admin.action(description="Delete…", permissions=["operate"])
+    def delete_deployments(
+        self, request: HttpRequest, queryset: QuerySet[OnlineDeployment]
+    ) -> HttpResponse | None:
+        consequence = "Their instances are stopped and their files removed. One with live traffic is refused."
+        if not request.POST.get("confirmed"):
+            return confirm(self, request, queryset, "delete_deployments", "Delete deployments", consequence)
+        for deployment in queryset:
+            _do(request, changes.delete_deployment, deployment)
+        return None
+
+
+@admin.register(Revision)
+class RevisionAdmin(KeptAdmin):
+    list_display = ("deployment", "number", "model_version", "environment_version", "instance_type", "created_at")
+    list_filter = ("app_insights_enabled",)
+    search_fields = ("deployment__name", "deployment__endpoint__name")
+    list_select_related = (
+        "deployment", "model_version__model", "environment_version__environment", "instance_type"
+    )
+    exclude = ("environment_variables_sealed",)
+
+
+class PhaseInline(admin.TabularInline[Phase, Operation]):
+    model = Phase
+    extra = 0
+    fields = readonly_fields = ("name", "state", "started_at", "ended_at", "expected_seconds")
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Operation)
+class OperationAdmin(KeptAdmin):
+    list_display = ("kind", "deployment", "state", "started_at", "ended_at", "started_by")
+    list_filter = ("state", "kind")
+    search_fields = ("deployment__name", "deployment__endpoint__name")
+    list_select_related = ("deployment", "started_by")
+    inlines = (PhaseInline,)
+    show_full_result_count = False
+
+
+@admin.register(Phase)
+class PhaseAdmin(KeptAdmin):
+    list_display = ("name", "operation", "state", "started_at", "ended_at")
+    list_filter = ("state", "name")
+    search_fields = ("operation__deployment__name",)
+    list_select_related = ("operation__deployment",)
+    show_full_result_count = False
+
+
+@admin.register(Instance)
+class InstanceAdmin(KeptAdmin):
+    list_display = ("name", "deployment", "state", "address", "restarts", "ready_at", "code")
+    list_filter = ("state", "code")
+    search_fields = ("name", "deployment__name", "deployment__endpoint__name")
+    list_select_related = ("deployment",)
+
+
+@admin.register(InstanceSpan)
+class InstanceSpanAdmin(KeptAdmin):
+    list_display = (
+        "instance_name", "workspace", "instance_type", "price_per_hour", "started_at", "ended_at"
+    )
+    list_filter = ("instance_type",)
+    search_fields = ("instance_name", "endpoint_name", "deployment_name")
+    list_select_related = ("workspace",)
+    date_hierarchy = "started_at"
+    show_full_result_count = False
+
+
+@admin.register(SampleLoad)
+class SampleLoadAdmin(KeptAdmin):
+    list_display = ("workspace", "state", "message", "wanted_by", "state_changed_at")
+    list_filter = ("state",)
+    search_fields = ("workspace__name",)
+    list_select_related = ("workspace", "wanted_by")
+    exclude = ("lease_token",)
+
+
+def _do(request: HttpRequest, verb: Any, deployment: OnlineDeployment) -> None:
+    assert isinstance(request.user, User)
+    try:
+        verb(deployment, by=request.user)
+    except UserError as error:
+        messages.error(request, f"{deployment}: {error.message}")
+    else:
+        messages.success(request, f"{deployment}: done.")

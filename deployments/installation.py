@@ -1,0 +1,55 @@
+"""What this installation runs deployments with: the one place that hands settings to runtimes and builders."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+
+from deployments.environments import EnvironmentSettings, EnvironmentStore
+from deployments.runtimes import Runtime, load
+from deployments.runtimes.server_bundle import prepare_server
+
+
+@cache
+def runtime() -> Runtime:
+    """The runtime of this installation, made once a process."""
+    return load(settings.DEPLOYMENT_RUNTIME, **_where(settings.DEPLOYMENT_RUNTIME))
+
+
+@cache
+def environments() -> EnvironmentStore:
+    """Where environments are built and kept."""
+    return EnvironmentStore(
+        settings.ENVIRONMENTS_ROOT,
+        EnvironmentSettings(
+            index_url=settings.PACKAGE_INDEX_URL,
+            extra_index_urls=tuple(settings.PACKAGE_EXTRA_INDEX_URLS),
+            find_links=tuple(settings.PACKAGE_FIND_LINKS),
+            ca_bundle=settings.CA_BUNDLE,
+            offline=settings.PACKAGES_OFFLINE,
+            python_policy="refuse" if settings.PYTHON_POLICY == "refuse" else "nearest",
+            python_downloads=bool(settings.PYTHON_MIRROR),
+            download_mirror=settings.PYTHON_MIRROR,
+            source_builds=settings.PACKAGE_SOURCE_BUILDS,
+            build_user_id=settings.INSTANCE_UID_BASE - 1 if os.geteuid() == 0 else None,
+        ),
+    )
+
+
+def _where(name: str) -> dict[str, Any]:
+    if name != "process":
+        return {}
+    server_dir, server_python = prepare_server(
+        settings.PORTICO_HOME, interpreters=environments().interpreters
+    )
+    return {
+        "root": settings.INSTANCES_ROOT,
+        "run_dir": settings.RUN_DIR / "i",
+        "installation": settings.INSTALLATION,
+        "server_dir": server_dir,
+        "server_python": server_python,
+        "uid_base": settings.INSTANCE_UID_BASE,
+    }

@@ -1,0 +1,75 @@
+"""Why an instance ended, in a code and a sentence: pure, from what was left behind."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.runtimes.limits import MemoryFigures
+from deployments.runtimes.records import ServerStatus
+
+OUT_OF_MEMORY_SIGNS = ("MemoryError", "std::bad_alloc", "Cannot allocate memory")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Everything that is known once an instance has ended."""
+
+    server: ServerStatus
+    memory: MemoryFigures | None
+    memory_limit_bytes: int
+    evidence: tuple[str, ...] = ()
+    failure: str = ""
+    """Why it could not even be started."""
+    signal_number: int | None = None
+    exit_code: int | None = None
+
+    def why(self) -> tuple[str, str]:
+        """Code and sentence, the likeliest cause first."""
+        limit = in_words(self.memory_limit_bytes)
+        if self.memory is not None and self.memory.killed:
+            return "OutOfMemory", f"Killed at {in_words(self.memory.peak_bytes)}, limit {limit}."
+        if self.memory is None and self._speaks_of_memory():
+            return "OutOfMemory", f"A process ran into its memory limit of {limit}."
+        if self.failure:
+            return "InternalServerError", f"It could not be started: {self.failure}"
+        if self.server.state == "failed" and self.server.code:
+            return self.server.code, self.server.message
+        code = "ResourceNotReady"
+        if self.signal_number:
+            name = signal.Signals(self.signal_number).name
+            return code, f"The inference server was ended by {name}."
+        if self.exit_code is not None:
+            return code, f"The inference server ended with code {self.exit_code}."
+        return code, "The inference server is gone; how it ended is not known."
+
+    def _speaks_of_memory(self) -> bool:
+        return any(sign in line for line in self.evidence for sign in OUT_OF_MEMORY_SIGNS)
+
+
+def ending_of(
+    ended: dict[str, Any],
+    *,
+    server: ServerStatus,
+    memory: MemoryFigures | None,
+    memory_limit_bytes: int,
+    evidence: tuple[str, ...],
+) -> Ending:
+    """From the guardian's note, which is empty when the guardian was killed as well."""
+    return Ending(
+        server=server,
+        memory=memory,
+        memory_limit_bytes=memory_limit_bytes,
+        evidence=evidence,
+        failure=str(ended.get("failure", "")),
+        signal_number=ended.get("signal"),
+        exit_code=ended.get("exit_code"),
+    )
+
+
+def in_words(size_bytes: int) -> str:
+    """A size as people read it: `512 MiB`, `2.0 GiB`."""
+    if size_bytes < 1024**3:
+        return f"{size_bytes / 1024**2:.0f} MiB"
+    return f"{size_bytes / 1024**3:.1f} GiB"

@@ -1,0 +1,320 @@
+"""Starts one instance and stays beside it as its guardian: a standalone standard-library script.
+
+The runtime starts it with the instance's mark in the environment and the order, as JSON, on standard input:
+
+    starter ── launcher ── (fork) guardian ── (fork) instance
+                  │            │                  └ own session, control groups, limits, user; then exec
+                  │            └ own session: outlives the portal, reaps, rotates the console, notes the exit
+                  └ ends as soon as the instance runs, with one line for the starter
+
+The guardian holds `guardian.lock` for its whole life, so no second one can start the same instance, and is the
+reaper of every descendant, so nothing the instance starts can get out of its sight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+FALLOC_FL_KEEP_SIZE = 1
+FALLOC_FL_PUNCH_HOLE = 2
+
+CONSOLE_CHECK_SECONDS = 5
+KILL_TREE_SECONDS = 5
+COPY_BYTES = 1 << 20
+LONGEST_BURST = 4
+"""So many times the console's limit is kept of what was written between two looks at it."""
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+Order = dict[str, Any]
+
+
+def main() -> int:
+    """Read the order, start guardian and instance; 0 once the instance's program runs."""
+    order: Order = json.load(sys.stdin.buffer)
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        return _tell_starter(reading)
+    os.close(reading)
+    os.setsid()
+    _silence_standard_streams()
+    try:
+        _guard(order, report=writing)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(writing, f"guardian: {error}".encode()[:4000])
+        os._exit(1)
+    os._exit(0)
+
+
+def _tell_starter(reading: int) -> int:
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.readline().decode(errors="replace").strip()
+    if answer == "running":
+        return 0
+    sys.stdout.write(answer or "the guardian ended before the instance ran")
+    return 1
+
+
+def _guard(order: Order, *, report: int) -> None:
+    folder: str = order["folder"]
+    lock = os.open(f"{folder}/guardian.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.write(report, b"running\n")
+        return
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    _join(order["guardian_groups"])
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    waited_for = {signal.SIGCHLD, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+
+    failed_exec, on_exec = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become_instance(order, on_exec)
+    os.close(on_exec)
+    with os.fdopen(failed_exec, "rb") as pipe:
+        failure = pipe.read().decode(errors="replace")
+    os.write(report, failure.encode()[:4000] if failure else b"running\n")
+    os.close(report)
+    _write_json(f"{folder}/exit.json", _watch(pid, order, waited_for) | {"failure": failure})
+
+
+def _watch(pid: int, order: Order, waited_for: set[signal.Signals]) -> dict[str, Any]:
+    """Wait for the instance's end, keep its console bounded meanwhile, then end whatever it left behind."""
+    look_again = time.monotonic() + CONSOLE_CHECK_SECONDS
+    while True:
+        patience = max(0.0, look_again - time.monotonic())
+        received = signal.sigtimedwait(waited_for, patience)
+        if received is not None and received.si_signo == signal.SIGTERM:
+            os.kill(pid, signal.SIGTERM)
+        if time.monotonic() >= look_again:
+            look_again = time.monotonic() + CONSOLE_CHECK_SECONDS
+            with contextlib.suppress(OSError):
+                rotate_console(order["folder"], order["console_bytes"])
+        status = _reap(pid)
+        if status is not None:
+            break
+    _kill_descendants()
+    code = os.waitstatus_to_exitcode(status)
+    return {
+        "exit_code": code if code >= 0 else 128 - code,
+        "signal": -code if code < 0 else None,
+        "finished_at": time.time(),
+    }
+
+
+def _reap(pid: int) -> int | None:
+    """Bury every dead child; the wait status of `pid` if it is among them."""
+    found: int | None = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            dead, status = os.waitpid(-1, os.WNOHANG)
+            if dead == 0:
+                break
+            if dead == pid:
+                found = status
+    return found
+
+
+def _kill_descendants() -> None:
+    """Kill until no descendant is left; all of them are ours, because orphans come to the guardian."""
+    until = time.monotonic() + KILL_TREE_SECONDS
+    while time.monotonic() < until:
+        for pid in _descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.005)
+
+
+def _descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{entry}/stat", "rb") as stat,
+            ):
+                parent = int(stat.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry))
+    found, queue = [], [root]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def _become_instance(order: Order, on_exec: int) -> None:
+    """Turn this process into the instance; never returns."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        os.setsid()
+        console = _open_console(order["folder"])
+        _write_own_identity(order["folder"], os.lseek(console, 0, os.SEEK_END))
+        _join(order["groups"])
+        _write(f"/proc/{os.getpid()}/oom_score_adj", str(order["oom_score_adj"]))
+        if order["cpus"]:
+            os.sched_setaffinity(0, order["cpus"])
+        os.umask(0o027)
+        os.dup2(console, 1)
+        os.dup2(console, 2)
+        _limit_resources(order["resource_limits"])
+        if order["uid"] is not None:
+            os.setgroups([])
+            os.setresgid(order["gid"], order["gid"], order["gid"])
+            os.setresuid(order["uid"], order["uid"], order["uid"])
+        _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        os.chdir(order["cwd"])
+        os.execve(order["argv"][0], order["argv"], order["environment"])
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(on_exec, f"{type(error).__name__}: {error}".encode())
+    os._exit(127)
+
+
+def _open_console(folder: str) -> int:
+    return os.open(f"{folder}/console.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+
+
+def _write_own_identity(folder: str, console_offset: int) -> None:
+    """Written by the instance itself, before anything of the user's runs: what runs has always left its name."""
+    with open("/proc/self/stat", "rb") as stat:
+        start_ticks = int(stat.read().rpartition(b")")[2].split()[19])
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot_id = file.read().strip()
+    identity = {
+        "pid": os.getpid(),
+        "start_ticks": start_ticks,
+        "boot_id": boot_id,
+        "started_at": time.time(),
+        "console_offset": console_offset,
+    }
+    _write_json(f"{folder}/process.json", identity)
+
+
+def _join(groups: list[str]) -> None:
+    for group in groups:
+        _write(f"{group}/cgroup.procs", str(os.getpid()))
+
+
+def _limit_resources(limits: dict[str, int]) -> None:
+    for name, wanted in limits.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def rotate_console(folder: str, limit_bytes: int) -> bool:
+    """Move whole lines from `console.log` to `console.log.1` once there are more than `limit_bytes` of them.
+
+    The instance goes on writing to the same open file, so that can be neither renamed nor, without losing what is
+    written meanwhile, emptied: the moved part becomes a hole instead, which takes no disk and loses no line.
+    """
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(open(f"{folder}/rotation.lock", "ab"))
+        log = stack.enter_context(open(f"{folder}/console.log", "r+b", buffering=0))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        end = os.fstat(log.fileno()).st_size
+        begin = data_start(folder)
+        if end - begin <= limit_bytes:
+            return False
+        cut = _after_last_newline(log.fileno(), begin, end)
+        with open(f"{folder}/console.log.new", "wb") as moved:
+            if cut - begin > LONGEST_BURST * limit_bytes:
+                begin = _after_last_newline(log.fileno(), begin, cut - LONGEST_BURST * limit_bytes)
+            _copy(log.fileno(), moved.fileno(), begin, cut)
+        os.replace(f"{folder}/console.log.new", f"{folder}/console.log.1")
+        _write(f"{folder}/console.start", str(cut))
+        mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+        result = libc.fallocate(log.fileno(), mode, ctypes.c_int64(0), ctypes.c_int64(cut))
+        if result != 0:
+            # A file system without holes: bounded disk matters more than the lines of this very moment.
+            log.truncate(0)
+            _write(f"{folder}/console.start", "0")
+    return True
+
+
+def data_start(folder: str) -> int:
+    """Where the lines begin in `console.log`; before that is the hole."""
+    try:
+        with open(f"{folder}/console.start", encoding="ascii") as file:
+            return int(file.read())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _after_last_newline(log: int, begin: int, end: int) -> int:
+    """Just behind the last newline; the end itself if one line fills it all."""
+    position = end
+    while position > begin:
+        size = min(COPY_BYTES, position - begin)
+        found = os.pread(log, size, position - size).rfind(b"\n")
+        if found >= 0:
+            return position - size + found + 1
+        position -= size
+    return end
+
+
+def _copy(source: int, target: int, begin: int, end: int) -> None:
+    while begin < end:
+        chunk = os.pread(source, min(COPY_BYTES, end - begin), begin)
+        if not chunk:
+            return
+        os.write(target, chunk)
+        begin += len(chunk)
+
+
+def _silence_standard_streams() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    if null > 2:
+        os.close(null)
+
+
+def _prctl(option: int, value: int) -> None:
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl {option}: {os.strerror(error)}")
+
+
+def _write_json(path: str, value: dict[str, Any]) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    _write(f"{path}.new", json.dumps(value))
+    os.replace(f"{path}.new", path)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Lays a revision's model and code out as files, and says what one of its instances needs to run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+
+from deployments.changes import machine
+from deployments.environments.specification import EnvironmentSpec
+from deployments.installation import environments, runtime
+from deployments.models import OnlineDeployment, Revision
+from deployments.runtimes import GrantsFiles, InstanceSpec
+from workspaces import storage
+from workspaces.errors import UserError
+from workspaces.models import EnvironmentVersion
+
+
+def folder_of(deployment: OnlineDeployment, revision: Revision | None = None) -> Path:
+    """Where the deployment's files are; with `revision`, that revision's."""
+    folder: Path = settings.DEPLOYMENTS_ROOT / str(deployment.pk)
+    return folder / str(revision.number) if revision else folder
+
+
+def fetch(revision: Revision) -> None:
+    """Put model and code in place, readable for the deployment's instances alone. May be repeated."""
+    deployment = revision.deployment
+    folder = folder_of(deployment, revision)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.DEPLOYMENTS_ROOT.chmod(0o711)
+    folder.parent.chmod(0o711)
+    code, model = revision.code_version, revision.model_version
+    if code is not None:
+        storage.materialise(code.content_hash, folder / "code")
+    if model is not None:
+        root = model_dir(revision)
+        storage.materialise(model.content_hash, root / model.leaf if model.is_folder else root)
+    house = runtime()
+    if isinstance(house, GrantsFiles):
+        house.grant(folder, deployment.pk)
+
+
+def forget(deployment: OnlineDeployment, revision: Revision | None = None) -> None:
+    """Remove the files again; missing is success."""
+    shutil.rmtree(folder_of(deployment, revision), ignore_errors=True)
+
+
+def model_dir(revision: Revision) -> Path:
+    """`AZUREML_MODEL_DIR`: `azureml-models/<name>/<version>`, the base path that Azure has (facts 4.3)."""
+    model = revision.model_version
+    assert model is not None
+    folder = folder_of(revision.deployment, revision) / "azureml-models"
+    return folder / model.model.name / model.version
+
+
+def environment_spec(revision: Revision) -> EnvironmentSpec:
+    """What the builder is asked for; without an environment, the minimal one."""
+    return environment_spec_of(revision.environment_version)
+
+
+def environment_spec_of(wanted: EnvironmentVersion | None) -> EnvironmentSpec:
+    """The same for an environment that no deployment has yet; `UserError` for one that needs an engine."""
+    if wanted is None:
+        return EnvironmentSpec()
+    if wanted.build_context_hash:
+        raise UserError(
+            "The environment has a Docker build context, which needs the docker runtime. Give a conda file or "
+            "pip requirements.",
+            target="environment",
+        )
+    if wanted.conda_file or wanted.requirements or wanted.curated:
+        return EnvironmentSpec(
+            conda_text=wanted.conda_file,
+            requirements_text=wanted.requirements,
+            curated_name=wanted.curated,
+        )
+    raise UserError(
+        f"The environment is the image {wanted.image} alone, which needs the docker runtime. Add a conda file: "
+        "without an engine its packages are installed and the image is left out.",
+        target="environment.image",
+    )
+
+
+def environment_warnings(revision: Revision) -> list[str]:
+    wanted = revision.environment_version
+    if wanted is None or not wanted.image or not wanted.conda_file:
+        return []
+    return [
+        f"The image {wanted.image} is not used: this installation runs deployments as processes, with the "
+        "packages of the conda file."
+    ]
+
+
+def instance_spec(revision: Revision, number: int) -> InstanceSpec:
+    """What the runtime is told; the environment must have been built."""
+    deployment = revision.deployment
+    built = environments().build(environment_spec(revision))
+    own = machine()
+    size = revision.instance_type
+    variables = revision.environment_variables
+    workers = variables.get("WORKER_COUNT", "")
+    return InstanceSpec(
+        name=instance_name(revision, number),
+        owner=deployment.pk,
+        code_dir=folder_of(deployment, revision) / "code" if revision.code_version else None,
+        scoring_script=revision.scoring_script,
+        model_dir=model_dir(revision) if revision.model_version else None,
+        python=built.python,
+        environment_variables=variables,
+        cpu_cores=min(float(size.cores), own["cores"]),
+        memory_bytes=int(min(size.memory_bytes, own["memory_bytes"])),
+        worker_count=int(workers) if workers.isdecimal() and 0 < int(workers) <= 64 else 1,
+        max_concurrent_requests=revision.max_concurrent_requests_per_instance,
+        request_timeout_ms=revision.request_timeout_ms,
+        max_queue_wait_ms=revision.max_queue_wait_ms,
+    )
+
+
+def instance_name(revision: Revision, number: int) -> str:
+    deployment = revision.deployment
+    return f"{deployment.endpoint.name}.{deployment.name}.{deployment.pk}.{revision.number}.{number}"

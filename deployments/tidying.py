@@ -1,0 +1,58 @@
+"""Takes away what nothing needs any more: old environments, files of deployments that are gone, broken-off uploads."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from datetime import timedelta
+
+from django.conf import settings
+
+from deployments.environments import content_hash
+from deployments.installation import environments
+from deployments.models import OnlineDeployment
+from deployments.staging import environment_spec_of
+from workspaces import storage
+from workspaces.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+UNUSED_ENVIRONMENTS_KEPT = timedelta(days=7)
+
+
+def tidy() -> None:
+    """May run at any time and be killed at any line; what is in use is never touched."""
+    environments().prune(
+        environments_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds()
+    )
+    _forget_files_of_gone_deployments()
+    storage.remove_old_drafts()
+
+
+def environments_in_use() -> set[str]:
+    """Content hashes of the environments that wanted or serving revisions need."""
+    found = set()
+    rows = OnlineDeployment.objects.select_related(
+        "revision__environment_version", "serving_revision__environment_version"
+    )
+    for deployment in rows:
+        for revision in (deployment.revision, deployment.serving_revision):
+            if revision is None:
+                continue
+            try:
+                found.add(content_hash(environment_spec_of(revision.environment_version)))
+            except UserError:
+                continue  # such a revision never had an environment
+    return found
+
+
+def _forget_files_of_gone_deployments() -> None:
+    if not settings.DEPLOYMENTS_ROOT.is_dir():
+        return
+    # Folders first: a deployment made meanwhile has its row before its folder.
+    folders = [folder for folder in settings.DEPLOYMENTS_ROOT.iterdir() if folder.name.isdecimal()]
+    alive = set(OnlineDeployment.objects.values_list("pk", flat=True))
+    for folder in folders:
+        if int(folder.name) not in alive:
+            logger.info("removing the files of deployment %s, which is gone", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
