@@ -1,0 +1,233 @@
+"""Creating, updating and deleting online endpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from endpoints import keys
+from endpoints.gateway import publish
+from endpoints.models import EndpointState, OnlineEndpoint
+from endpoints.names import check_name
+from workspaces import quota, vault
+from workspaces.activity import record
+from workspaces.errors import Conflict, UserError, ValidationFailed
+from workspaces.models import User, Workspace
+
+CHANGEABLE = ("description", "tags", "properties", "auth_mode", "public_network_access")
+
+
+@dataclass(frozen=True)
+class EndpointSpec:
+    """What may be said of an endpoint when it is made (facts 2.1); `traffic` cannot be."""
+
+    name: str
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    auth_mode: str = OnlineEndpoint.AuthMode.KEY
+    compute: str = ""
+    identity: dict[str, Any] = field(default_factory=dict)
+    public_network_access: str = OnlineEndpoint.PublicNetworkAccess.ENABLED
+    location: str = ""
+    traffic: dict[str, int] = field(default_factory=dict)
+    mirror_traffic: dict[str, int] = field(default_factory=dict)
+
+
+def create_endpoint(workspace: Workspace, spec: EndpointSpec, *, by: User | None) -> OnlineEndpoint:
+    """Make the endpoint with two fresh keys; it answers once a deployment has traffic.
+
+    Raises `Conflict` for a taken name, `UserError` for a field that is wrong or a quota that is used up.
+    """
+    check_spec(spec)
+    try:
+        with transaction.atomic():
+            Workspace.objects.select_for_update().get(pk=workspace.pk)
+            used = workspace.online_endpoints.count()
+            quota.check(workspace, "endpoints", used=used, wanted=1)
+            endpoint = OnlineEndpoint.objects.create(
+                workspace=workspace,
+                state=EndpointState.SUCCEEDED,
+                name=spec.name,
+                description=spec.description,
+                tags=spec.tags,
+                properties=spec.properties,
+                auth_mode=spec.auth_mode,
+                compute=spec.compute,
+                identity=spec.identity or {"type": "system_assigned"},
+                public_network_access=spec.public_network_access,
+                location=spec.location or workspace.location,
+                primary_key_sealed=vault.seal(keys.make_key()),
+                secondary_key_sealed=vault.seal(keys.make_key()),
+                created_by=by,
+            )
+            publish.touch(endpoint)
+            record(workspace, "create", endpoint, by=by, endpoint_name=endpoint.name)
+    except IntegrityError as error:
+        if "endpoint_name" not in str(error):
+            raise
+        raise Conflict(
+            f"The endpoint name '{spec.name}' is in use. Endpoint names are unique in this installation, without "
+            "regard to case: choose another one.",
+            target="name",
+        ) from error
+    return endpoint
+
+
+def update_endpoint(
+    endpoint: OnlineEndpoint,
+    changes: dict[str, Any],
+    *,
+    by: User | None,
+    based_on: int | None = None,
+) -> OnlineEndpoint:
+    """Change description, tags, properties, auth mode or network access; other fields never change."""
+    fixed = [name for name in changes if name not in CHANGEABLE]
+    if fixed:
+        raise UserError(
+            f"'{fixed[0]}' of an endpoint cannot be changed. Changeable are {', '.join(CHANGEABLE)}; traffic has "
+            "its own command.",
+            target=fixed[0],
+        )
+    check_spec(EndpointSpec(name=endpoint.name, **changes))
+    with transaction.atomic():
+        locked = OnlineEndpoint.objects.select_for_update().get(pk=endpoint.pk)
+        if locked.state == EndpointState.DELETING:
+            raise Conflict(f"Endpoint '{locked.name}' is being deleted.", target="name")
+        if based_on is not None and based_on != locked.revision:
+            raise Conflict(
+                f"Endpoint '{locked.name}' was changed meanwhile. Load it again, then apply your change.",
+                target="revision",
+            )
+        before = {name: getattr(locked, name) for name in changes}
+        if before == changes:
+            return locked
+        for name, value in changes.items():
+            setattr(locked, name, value)
+        locked.revision += 1
+        locked.updated_at = timezone.now()
+        locked.save(update_fields=[*changes, "revision", "updated_at"])
+        publish.touch(locked)
+        record(
+            locked.workspace,
+            "update",
+            locked,
+            by=by,
+            endpoint_name=locked.name,
+            before=before,
+            after=changes,
+        )
+    return locked
+
+
+def delete_endpoint(endpoint: OnlineEndpoint, *, by: User | None) -> None:
+    """Stop answering at once and begin to delete; whoever runs deployments takes them away and finishes.
+
+    Twice is success.
+    """
+    with transaction.atomic():
+        locked = OnlineEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+        if locked is None or locked.state == EndpointState.DELETING:
+            return
+        locked.move(EndpointState.DELETING)
+        publish.touch(locked)
+        record(
+            locked.workspace,
+            "delete",
+            locked,
+            by=by,
+            endpoint_name=locked.name,
+            before={"traffic": locked.traffic, "mirror_traffic": locked.mirror_traffic},
+        )
+
+
+def finish_delete(endpoint: OnlineEndpoint) -> None:
+    """Remove the row of an endpoint whose deployments are gone."""
+    with transaction.atomic():
+        endpoint.upstreams.all().delete()
+        publish.forget(endpoint)
+        OnlineEndpoint.objects.filter(pk=endpoint.pk, state=EndpointState.DELETING).delete()
+
+
+def check_spec(spec: EndpointSpec) -> None:
+    """Raise for every field that is wrong, all at once."""
+    errors: list[UserError] = []
+
+    def check(is_right: bool, message: str, target: str) -> None:
+        if not is_right:
+            errors.append(UserError(message, target=target))
+
+    try:
+        check_name("endpoint", spec.name)
+    except UserError as error:
+        errors.append(error)
+    for name in ("tags", "properties"):
+        values = getattr(spec, name)
+        check(
+            isinstance(values, dict)
+            and all(isinstance(k, str) and isinstance(v, str) for k, v in values.items()),
+            f"{name} is {values!r}. It must map texts to texts.",
+            name,
+        )
+    check(
+        isinstance(spec.description, str),
+        f"description is {spec.description!r}. It must be a text.",
+        "description",
+    )
+    check(
+        spec.auth_mode in OnlineEndpoint.AuthMode.values,
+        f"auth_mode is '{spec.auth_mode}'. Use one of {', '.join(OnlineEndpoint.AuthMode.values)}.",
+        "auth_mode",
+    )
+    check(
+        spec.public_network_access in OnlineEndpoint.PublicNetworkAccess.values,
+        f"public_network_access is '{spec.public_network_access}'. Use enabled or disabled.",
+        "public_network_access",
+    )
+    check(
+        not any(spec.traffic.values()) and not any(spec.mirror_traffic.values()),
+        "traffic cannot be given when an endpoint is made: it has no deployments yet. Create the deployment "
+        "first, then set the traffic.",
+        "traffic",
+    )
+    errors.extend(_identity_errors(spec.identity))
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ValidationFailed(errors)
+
+
+def _identity_errors(identity: dict[str, Any]) -> list[UserError]:
+    if not identity:
+        return []
+    if not isinstance(identity, dict) or "type" not in identity:
+        return [
+            UserError(
+                "The identity type was not found. Set identity.type to system_assigned or user_assigned.",
+                target="identity.type",
+            )
+        ]
+    if identity["type"] not in {"system_assigned", "user_assigned"}:
+        return [
+            UserError(
+                f"identity.type is {identity['type']!r}. Use system_assigned or user_assigned.",
+                target="identity.type",
+            )
+        ]
+    assigned = identity.get("user_assigned_identities")
+    if identity["type"] == "user_assigned" and not assigned:
+        return [
+            UserError(
+                "A user_assigned identity needs identity.user_assigned_identities with one resource_id.",
+                target="identity.user_assigned_identities",
+            )
+        ]
+    return []
+
+
+def spec_fields() -> tuple[str, ...]:
+    """The names an endpoint's YAML may use."""
+    return tuple(item.name for item in fields(EndpointSpec))
