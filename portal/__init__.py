@@ -1,0 +1,5 @@
+"""The roof: settings, processes, pages."""
+
+from portal.celery import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,38 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from portal import static_files
+from portal.checks import refuse_faults
+from workspaces import setup
+
+MIGRATION_LOCK = 0x706F7274
+
+
+class Command(BaseCommand):
+    """All that the database and the static files need before the web starts; safe to run at any time."""
+
+    help = "Migrate the database, collect static files, make what a first start needs."
+    requires_system_checks: list[str] = []  # made below, for an error in one sentence
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--sign-in-link", action="store_true", help="print a one-time sign-in link at the end"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        refuse_faults()
+        with connection.cursor() as cursor:
+            # Two servers on one database migrate one after the other.
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            try:
+                call_command("migrate", interactive=False, verbosity=0)
+                setup.first_start()
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        static_files.collect()
+        if options["sign_in_link"]:
+            self.stdout.write(setup.sign_in_link())

@@ -1,0 +1,107 @@
+"""One's own account: tokens, shown once, and the password."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
+from django.contrib.auth.password_validation import password_validators_help_texts
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from portal.pages import go, toast
+from portal.studio.scope import StudioRequest, studio_page
+from workspaces import tokens
+from workspaces.errors import UserError
+from workspaces.models import User
+
+LIFETIMES = (30, 90, 365)
+
+
+@studio_page("read")
+def account(request: StudioRequest) -> HttpResponse:
+    """The account page; a POST sets a new password."""
+    form = _password_form(request)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        update_session_auth_hash(request, request.user)
+        toast(request, _("The password was changed. Other browsers are signed out."))
+        return go(request, _url(request))
+    return _page(request, form, status=422 if form.errors else 200)
+
+
+@studio_page("read")
+def create_token(request: StudioRequest) -> HttpResponse:
+    """Make a token and show it this once."""
+    if request.method != "POST":
+        return go(request, _url(request))
+    days = request.POST.get("days", "")
+    lifetime = timedelta(days=int(days)) if days in {str(item) for item in LIFETIMES} else None
+    expires_at = timezone.now() + lifetime if lifetime else None
+    name = request.POST.get("name", "").strip()
+    form = _password_form(request, is_sent=False)
+    try:
+        token, text = tokens.create_token(request.user, name, expires_at=expires_at)
+    except UserError as error:
+        status = 409 if error.status == 409 else 422
+        return _page(request, form, problem=error.message, typed_name=name, status=status)
+    return _page(request, form, new_token=text, new_token_name=token.name)
+
+
+@studio_page("read")
+def revoke_token(request: StudioRequest, pk: int) -> HttpResponse:
+    """A POST ends the token at once; only one's own."""
+    if request.method == "POST":
+        deleted, _rows = request.user.personal_tokens.filter(pk=pk).delete()
+        if not deleted:
+            raise Http404
+        toast(request, _("The token was revoked. Whoever uses it gets 401 from now on."))
+    return go(request, _url(request))
+
+
+def _password_form(request: StudioRequest, *, is_sent: bool = True) -> SetPasswordForm[User]:
+    """Who has a password must know it: an open browser must not be enough to take an account over."""
+    data = request.POST if is_sent and request.method == "POST" else None
+    knows_one = request.user.has_usable_password()
+    form_class = PasswordChangeForm if knows_one else SetPasswordForm
+    form: SetPasswordForm[User] = form_class(request.user, data)
+    for field in form.fields.values():
+        # The page begins with the tokens: no jump to the password.
+        field.widget.attrs.pop("autofocus", None)
+    form.fields["new_password1"].help_text = " ".join(password_validators_help_texts())
+    return form
+
+
+def _page(
+    request: StudioRequest,
+    form: SetPasswordForm[User],
+    *,
+    new_token: str = "",
+    new_token_name: str = "",
+    problem: str = "",
+    typed_name: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        "form": form,
+        "tokens": request.user.personal_tokens.order_by("name"),
+        "now": timezone.now(),
+        "new_token": new_token,
+        "new_token_name": new_token_name,
+        "problem": problem,
+        "typed_name": typed_name,
+        "lifetimes": LIFETIMES,
+        "workspace": request.workspace,
+    }
+    response = render(request, "workspaces/account.html", context, status=status)
+    if new_token:
+        response["Cache-Control"] = "no-store"
+    return response
+
+
+def _url(request: StudioRequest) -> str:
+    return reverse("studio:account", kwargs={"workspace": request.workspace.name})

@@ -1,0 +1,120 @@
+"""Who did what: of the whole workspace and of one endpoint, with what each verb changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from portal.pages import render_page
+from portal.studio.endpoint_frame import frame
+from portal.studio.scope import StudioRequest, find_endpoint, studio_page
+from workspaces.models import Activity
+
+PER_PAGE = 50
+
+
+NOUNS = {
+    "OnlineEndpoint": gettext_lazy("endpoint"),
+    "OnlineDeployment": gettext_lazy("deployment"),
+    "ModelVersion": gettext_lazy("model"),
+    "Model": gettext_lazy("model"),
+    "EnvironmentVersion": gettext_lazy("environment"),
+    "Environment": gettext_lazy("environment"),
+    "CodeVersion": gettext_lazy("code"),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field that a verb changed; None stands for nothing there."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One activity as pages show it."""
+
+    activity: Activity
+    words: str
+    """Verb and noun, such as `create deployment`."""
+    changes: list[Change]
+
+
+@studio_page("onlineEndpoints/read")
+@require_safe
+def endpoint_activity(request: StudioRequest, endpoint: str) -> HttpResponse:
+    found = find_endpoint(request, endpoint)
+    # A name may be given again: what an earlier endpoint of that name did is not this one's history.
+    activities = request.workspace.activities.filter(
+        endpoint_name=found.name, at__gte=found.created_at
+    )
+    context = {**frame(request, found, "activity"), **_listed(request, activities)}
+    return render_page(request, "endpoints/activity.html", "endpoints/_activity.html", context)
+
+
+@studio_page("onlineEndpoints/read")
+@require_safe
+def workspace_activity(request: StudioRequest) -> HttpResponse:
+    context = _listed(request, request.workspace.activities.all())
+    context |= {"is_workspace": True}
+    return render_page(
+        request, "endpoints/workspace_activity.html", "endpoints/_activity.html", context
+    )
+
+
+def changes_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The fields that differ, nested ones by their path (`traffic.blue`), in the order they are told."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    names = [*old, *(name for name in new if name not in old)]
+    return [
+        Change(name, old.get(name), new.get(name))
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def told(activity: Activity) -> Told:
+    """The activity in words; a verb of two words has its noun already."""
+    noun = NOUNS.get(activity.subject_type, "")
+    words = activity.verb if " " in activity.verb else f"{activity.verb} {noun}".strip()
+    return Told(activity, words, changes_of(activity.before, activity.after))
+
+
+def described(activities: QuerySet[Activity]) -> QuerySet[Activity]:
+    """The rows with their actors, newest first."""
+    return activities.select_related("actor").order_by("-at", "-pk")
+
+
+def _listed(request: StudioRequest, activities: QuerySet[Activity]) -> dict[str, Any]:
+    words = request.GET.get("q", "").strip()
+    if words:
+        activities = (
+            activities.filter(verb__icontains=words)
+            | activities.filter(subject__icontains=words)
+            | activities.filter(endpoint_name__icontains=words)
+            | activities.filter(actor__username__icontains=words)
+        )
+    page = Paginator(described(activities), PER_PAGE).get_page(request.GET.get("page"))
+    return {"page": page, "rows": [told(item) for item in page], "q": words}
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{name}.")
+        elif isinstance(value, Mapping) or value is None:
+            continue
+        elif isinstance(value, list):
+            yield f"{path}{name}", ", ".join(str(item) for item in value)
+        else:
+            yield f"{path}{name}", str(value)

@@ -1,0 +1,89 @@
+"""What can be known of a wish before it is granted: packages, script, cost, and the same wish as code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from deployments import scripts
+from deployments.changes import machine
+from deployments.environments.conda import Translation
+from deployments.environments.specification import hash_of, translate
+from deployments.installation import environments
+from deployments.specs import (
+    DeploymentSpec,
+    find_instance_type,
+    limit_warnings,
+)
+from deployments.staging import environment_spec_of
+from endpoints.models import OnlineEndpoint
+from portal.studio.as_code import as_code
+from portal.studio.specification import ENVIRONMENT_FIELDS, Files
+from workspaces import storage
+from workspaces.errors import NotFound, UserError
+from workspaces.models import EnvironmentVersion
+
+
+def checked_environment(
+    wanted: EnvironmentVersion | None, source: str = "registered"
+) -> Translation:
+    """What the packages are; the `UserError` for a wrong text points to the field it was typed in."""
+    try:
+        return translate(environment_spec_of(wanted))
+    except UserError as error:
+        field = ENVIRONMENT_FIELDS.get(source, "environment_version")
+        raise UserError(error.message, code=error.code, target=field) from error
+
+
+def findings(endpoint: OnlineEndpoint, spec: DeploymentSpec, files: Files) -> dict[str, Any]:
+    """What is known of a spec that is right: for the part `deployments/_preflight.html`."""
+    size = find_instance_type(spec.instance_type)
+    translation = translate(environment_spec_of(spec.environment))
+    built = environments().find(hash_of(translation))
+    installed = built.lock_text.splitlines() if built else list(translation.requirements)
+    own = machine()
+    return {
+        "spec": spec,
+        "files": files,
+        "instance_type": size,
+        "warnings": [
+            *limit_warnings(size, own),
+            *translation.warnings,
+            *script_warnings(spec, installed),
+        ],
+        "python": translation.python,
+        "requirements": translation.requirements,
+        "is_built": built is not None,
+        "memory_bytes": min(size.memory_bytes, own["memory_bytes"]) * spec.instance_count,
+        "price_per_hour": size.price_per_hour * spec.instance_count,
+        "code_samples": as_code(endpoint, spec),
+    }
+
+
+def script_warnings(spec: DeploymentSpec, installed: list[str]) -> list[str]:
+    """Sentences about a script that parses: a function it lacks, a module that no package brings."""
+    if spec.code is None:
+        return []
+    name = spec.scoring_script
+    try:
+        source = storage.read_file(spec.code.content_hash, name, limit=scripts.LARGEST_PARSED_BYTES + 1)
+        script = scripts.read_script(source)
+    except (NotFound, SyntaxError, ValueError):
+        return []
+    found = [
+        _("%(script)s has no %(function)s() function.") % {"script": name, "function": function}
+        for function in script.lacks
+    ]
+    siblings = [entry.path for entry in storage.entries(spec.code.content_hash)]
+    folder = name.rpartition("/")[0]
+    siblings += [path.removeprefix(f"{folder}/") for path in siblings if folder]
+    for module, package in scripts.unmet_imports(script, installed, siblings):
+        found.append(
+            _(
+                "%(script)s imports %(module)s, and the environment does not name it. Add %(package)s, unless "
+                "another package brings it."
+            )
+            % {"script": name, "module": module, "package": package}
+        )
+    return found

@@ -1,0 +1,86 @@
+"""Addresses of the studio, all below `/w/<workspace>/`."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from portal.studio import (
+    account,
+    activity,
+    catalog_pages,
+    compute,
+    consume,
+    create,
+    deployment,
+    endpoint,
+    endpoint_list,
+    environment_check,
+    logs,
+    members,
+    overview,
+    scoring_test,
+    traffic,
+)
+
+app_name = "studio"
+
+ENDPOINT = "endpoints/<str:endpoint>"
+DEPLOYMENT = f"{ENDPOINT}/deployments/<str:deployment>"
+
+urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("samples", overview.load_samples, name="load_samples"),
+    path("palette", overview.palette, name="palette"),
+    # Endpoints
+    path("endpoints", endpoint_list.endpoint_list, name="endpoints"),
+    path("endpoints/delete", endpoint_list.delete_many, name="delete_endpoints"),
+    path("endpoints/create", create.create_endpoint, name="create_endpoint"),
+    path("endpoints/create/check", create.check, name="create_check"),
+    path(ENDPOINT, endpoint.details, name="endpoint"),
+    path(f"{ENDPOINT}/edit", endpoint.edit, name="edit_endpoint"),
+    path(f"{ENDPOINT}/delete", endpoint.delete, name="delete_endpoint"),
+    path(f"{ENDPOINT}/traffic", traffic.dialog, name="traffic"),
+    path(f"{ENDPOINT}/test", scoring_test.test_tab, name="test"),
+    path(f"{ENDPOINT}/test/send", scoring_test.send, name="test_send"),
+    path(f"{ENDPOINT}/consume", consume.consume_tab, name="consume"),
+    path(f"{ENDPOINT}/consume/keys/<str:key_type>", consume.show_key, name="show_key"),
+    path(f"{ENDPOINT}/consume/regenerate", consume.regenerate, name="regenerate_key"),
+    path(f"{ENDPOINT}/consume/token", consume.token, name="endpoint_token"),
+    path(f"{ENDPOINT}/monitoring", endpoint.monitoring_tab, name="monitoring"),
+    path(f"{ENDPOINT}/logs", logs.logs_tab, name="logs"),
+    path(f"{ENDPOINT}/logs/download", logs.download, name="download_logs"),
+    path(f"{ENDPOINT}/activity", activity.endpoint_activity, name="endpoint_activity"),
+    # Deployments
+    path(f"{ENDPOINT}/deployments/create", create.create_deployment, name="create_deployment"),
+    path(DEPLOYMENT, deployment.details, name="deployment"),
+    path(f"{DEPLOYMENT}/edit", deployment.edit, name="edit_deployment"),
+    path(f"{DEPLOYMENT}/scale", deployment.scale, name="scale_deployment"),
+    path(f"{DEPLOYMENT}/retry", deployment.retry, name="retry_deployment"),
+    path(f"{DEPLOYMENT}/cancel", deployment.cancel, name="cancel_deployment"),
+    path(f"{DEPLOYMENT}/restore/<int:number>", deployment.restore, name="restore_revision"),
+    path(f"{DEPLOYMENT}/delete", deployment.delete, name="delete_deployment"),
+    # Assets
+    path("models", catalog_pages.model_list, name="models"),
+    path("models/register", catalog_pages.register_model, name="register_model"),
+    path("models/<str:name>", catalog_pages.model, name="model"),
+    path("models/<str:name>/archive", catalog_pages.archive_model, name="archive_model"),
+    path("environments", catalog_pages.environment_list, name="environments"),
+    path("environments/register", catalog_pages.register_environment, name="register_environment"),
+    path("environments/check", environment_check.check_environment, name="check_environment"),
+    path("environments/<str:name>", catalog_pages.environment, name="environment"),
+    path(
+        "environments/<str:name>/archive",
+        catalog_pages.archive_environment,
+        name="archive_environment",
+    ),
+    # The rest
+    path("compute", compute.instance_types, name="compute"),
+    path("activity", activity.workspace_activity, name="activity"),
+    path("access", members.member_list, name="members"),
+    path("access/add", members.add, name="add_member"),
+    path("access/<int:pk>/role", members.change, name="change_member"),
+    path("access/<int:pk>/remove", members.remove, name="remove_member"),
+    path("account", account.account, name="account"),
+    path("account/tokens", account.create_token, name="create_token"),
+    path("account/tokens/<int:pk>/revoke", account.revoke_token, name="revoke_token"),
+]
