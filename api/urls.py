@@ -1,0 +1,121 @@
+"""The supported surface of Azure's REST dialect, on one page; `docs/api.md` says the same in words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.urls import URLPattern, path, re_path
+
+from api import (
+    assets,
+    blobs,
+    credentials,
+    datastores,
+    online_deployments,
+    online_endpoints,
+    operations,
+    workspaces,
+)
+from api.arm import PROVIDER
+
+SUBSCRIPTION = "subscriptions/<subscription>"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/<resource_group>"
+WORKSPACE = f"{GROUP}/providers/{PROVIDER}/workspaces/<workspace>"
+ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
+DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
+DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
+
+
+def arm(route: str, view: Any, name: str) -> URLPattern:
+    """Azure compares the words of a path without regard to case; what stands in `<>` is a name."""
+    parts = [
+        rf"(?P<{part[1:-1]}>[^/\x00-\x1f]+)" if part.startswith("<") else any_case(part)
+        for part in route.split("/")
+    ]
+    found: URLPattern = re_path(f"^{'/'.join(parts)}/?$", view, name=name)
+    return found
+
+
+def any_case(word: str) -> str:
+    """The word in any case. `(?i:…)` would be shorter, but Django cannot reverse any address beside one."""
+    return "".join(
+        f"[{letter}{letter.swapcase()}]" if letter.isalpha() else re.escape(letter)
+        for letter in word
+    )
+
+
+def family(
+    kind: assets.Family,
+    version_view: type[assets.VersionDetail],
+    versions_view: type[assets.VersionList] = assets.VersionList,
+) -> list[URLPattern]:
+    """The four addresses of one kind of asset."""
+    base = f"{WORKSPACE}/{kind.collection}"
+    names = f"arm-{kind.kind}"
+    return [
+        arm(base, assets.AssetList.as_view(family=kind), f"{names}-list"),
+        arm(f"{base}/<name>", assets.AssetDetail.as_view(family=kind), names),
+        arm(f"{base}/<name>/versions", versions_view.as_view(family=kind), f"{names}-versions"),
+        arm(
+            f"{base}/<name>/versions/<version>",
+            version_view.as_view(family=kind),
+            f"{names}-version",
+        ),
+    ]
+
+
+urlpatterns = [
+    re_path(
+        r"^storage/(?P<account>[^/\x00-\x1f]+)\.blob\.[^/]+/(?P<container>[a-z0-9-]{3,63})"
+        r"(?:/(?P<path>[^\x00-\x1f]+))?$",
+        blobs.Blobs.as_view(),
+        name="blobs",
+    ),
+    path("identity/token", credentials.ManagedIdentity.as_view(), name="identity-token"),
+    arm(
+        f"{SUBSCRIPTION}/providers/{PROVIDER}/workspaces",
+        workspaces.WorkspaceList.as_view(),
+        "arm-workspaces-of-subscription",
+    ),
+    arm(
+        f"{GROUP}/providers/{PROVIDER}/workspaces",
+        workspaces.WorkspaceList.as_view(),
+        "arm-workspaces",
+    ),
+    arm(WORKSPACE, workspaces.WorkspaceDetail.as_view(), "arm-workspace"),
+    arm(
+        f"{WORKSPACE}/operations/<operation>",
+        operations.OperationStatus.as_view(),
+        "arm-operation",
+    ),
+    arm(f"{WORKSPACE}/onlineEndpoints", online_endpoints.EndpointList.as_view(), "arm-endpoints"),
+    arm(ENDPOINT, online_endpoints.EndpointDetail.as_view(), "arm-endpoint"),
+    arm(f"{ENDPOINT}/listKeys", online_endpoints.ListKeys.as_view(), "arm-list-keys"),
+    arm(
+        f"{ENDPOINT}/regenerateKeys",
+        online_endpoints.RegenerateKeys.as_view(),
+        "arm-regenerate-keys",
+    ),
+    arm(f"{ENDPOINT}/token", online_endpoints.Token.as_view(), "arm-endpoint-token"),
+    arm(f"{ENDPOINT}/deployments", online_deployments.DeploymentList.as_view(), "arm-deployments"),
+    arm(DEPLOYMENT, online_deployments.DeploymentDetail.as_view(), "arm-deployment"),
+    arm(f"{DEPLOYMENT}/getLogs", online_deployments.GetLogs.as_view(), "arm-get-logs"),
+    arm(f"{DEPLOYMENT}/skus", online_deployments.SkuList.as_view(), "arm-skus"),
+    arm(f"{WORKSPACE}/datastores", datastores.DatastoreList.as_view(), "arm-datastores"),
+    arm(DATASTORE, datastores.DatastoreDetail.as_view(), "arm-datastore"),
+    arm(f"{DATASTORE}/listSecrets", datastores.ListSecrets.as_view(), "arm-list-secrets"),
+    arm(
+        f"{WORKSPACE}/codes/<name>/versions/<version>/startPendingUpload",
+        datastores.PendingUpload.as_view(),
+        "arm-pending-upload",
+    ),
+    *family(assets.MODELS, assets.ModelVersionDetail),
+    *family(assets.ENVIRONMENTS, assets.EnvironmentVersionDetail),
+    *family(assets.CODES, assets.CodeVersionDetail, assets.CodeVersionList),
+    re_path(
+        rf"^{any_case('subscriptions')}(?:/[\s\S]*)?$",
+        workspaces.Unsupported.as_view(),
+        name="arm-unsupported",
+    ),
+]
