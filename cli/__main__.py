@@ -1,0 +1,93 @@
+"""`portico <verb>`: the one console script. It loads what a verb needs only when that verb is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+SERVER = "cli.server"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One word after `portico`, and the module whose `run(verb, arguments)` carries it out."""
+
+    help: str
+    module: str
+
+
+VERBS = {
+    "up": Verb("start the whole portal here, and keep it running until Ctrl-C", SERVER),
+    "restart": Verb("replace the control plane after an upgrade, while scoring goes on", SERVER),
+    "sign-in-link": Verb("print a link that signs the administrator in, once", SERVER),
+    "ca": Verb("print the path of the certificate that clients are to trust", SERVER),
+    "sample": Verb("deploy a small sample model, to see everything work", SERVER),
+    "doctor": Verb("check versions, ports, disk, processes and data; say what to do", SERVER),
+    "prepare": Verb("migrate the database and collect static files ('up' does it)", SERVER),
+    "stop-instances": Verb("stop all running instances of models", SERVER),
+    "watch": Verb("follow logs and metrics, serve the gateway ('up' does it)", SERVER),
+    "migrate": Verb("bring the database to the installed version", SERVER),
+    "createsuperuser": Verb("add an administrator", SERVER),
+    "changepassword": Verb("set the password of a user", SERVER),
+    "pg-path": Verb("print the folder of PostgreSQL's own programs, for backups", SERVER),
+    "shell": Verb("a Python prompt with Portico's models", SERVER),
+    "dbshell": Verb("a psql prompt on Portico's database", SERVER),
+}
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Carry out one command line; the exit code."""
+    if not words or words[0] in {"help", "--help", "-h"}:
+        print(help_text())
+        return 0
+    if words[0] in {"--version", "version"}:
+        print(f"portico {installed_version()}")
+        return 0
+    name, *arguments = words
+    verb = VERBS.get(name)
+    if verb is None:
+        print(f"portico: {unknown_text(name)}", file=sys.stderr)
+        return 2
+    code: int = importlib.import_module(verb.module).run(name, arguments)
+    return code
+
+
+def help_text() -> str:
+    rows = [f"  {name:<17}{verb.help}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "Portico: Azure Machine Learning endpoints on your own machines.",
+            "",
+            "Usage: portico <verb> [options]        portico <verb> --help",
+            "",
+            "On the machine that runs the portal:",
+            *rows,
+            "",
+            "Variables such as PORTICO_HOME and PORTICO_PORT are explained in docs/settings.md.",
+        ]
+    )
+
+
+def unknown_text(name: str) -> str:
+    close = difflib.get_close_matches(name, VERBS, n=1)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"'{name}' is not a verb.{guess} 'portico --help' lists them all."
+
+
+def installed_version() -> str:
+    try:
+        return version("portico-ml")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    main()
