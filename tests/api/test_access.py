@@ -1,0 +1,271 @@
+"""Each route for the owner, the reader, the stranger and nobody; and what stands in `docs/api.md`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, resolve
+from django.utils import timezone
+
+from api.urls import urlpatterns
+from tests.api.conftest import Api, speak_as, store_assets
+from tests.factories import (
+    Cast,
+    make_code,
+    make_deployment,
+    make_environment,
+    make_model,
+    make_online_endpoint,
+)
+from workspaces import tokens
+from workspaces.models import PersonalToken, User
+
+PLACE = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+)
+DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`reader`: what bob is answered; the owner is answered `owner`."""
+
+    method: str
+    path: str
+    owner: int
+    reader: int
+    body: Any = None
+
+
+ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
+ARCHIVE = {"properties": {"isArchived": True}}
+ROUTES = [
+    Route("GET", "", 200, 200),
+    Route("GET", "onlineEndpoints", 200, 200),
+    Route("GET", "onlineEndpoints/churn", 200, 200),
+    Route("PUT", "onlineEndpoints/fresh", 201, 403, {}),
+    Route("PATCH", "onlineEndpoints/churn", 200, 403, {"tags": {"a": "b"}}),
+    Route("POST", "onlineEndpoints/churn/listKeys", 200, 403),
+    Route("POST", "onlineEndpoints/churn/regenerateKeys", 200, 403, {"keyType": "Primary"}),
+    Route("POST", "onlineEndpoints/tokens/token", 200, 403),
+    Route("GET", "onlineEndpoints/churn/deployments", 200, 200),
+    Route("GET", "onlineEndpoints/churn/deployments/blue", 200, 200),
+    Route("PUT", "onlineEndpoints/churn/deployments/blue", 400, 403, {}),
+    Route("PATCH", "onlineEndpoints/churn/deployments/blue", 200, 403, {}),
+    Route("POST", "onlineEndpoints/churn/deployments/blue/getLogs", 200, 403, {"tail": 5}),
+    Route("GET", "onlineEndpoints/churn/deployments/blue/skus", 200, 200),
+    Route("DELETE", "onlineEndpoints/churn/deployments/green", 202, 403),
+    Route("DELETE", "onlineEndpoints/tokens", 202, 403),
+    Route("GET", "models", 200, 200),
+    Route("GET", "models/diabetes", 200, 200),
+    Route("PATCH", "models/diabetes", 200, 403, ARCHIVE),
+    Route("PUT", "models/diabetes", 200, 403, ARCHIVE),
+    Route("GET", "models/diabetes/versions", 200, 200),
+    Route("GET", "models/diabetes/versions/1", 200, 200),
+    Route("PATCH", "models/diabetes/versions/1", 200, 403, ARCHIVE),
+    Route("PUT", "models/diabetes/versions/1", 400, 403, {}),
+    Route("GET", "environments", 200, 200),
+    Route("GET", "environments/sklearn", 200, 200),
+    Route("PATCH", "environments/sklearn", 200, 403, ARCHIVE),
+    Route("PUT", "environments/sklearn", 200, 403, ARCHIVE),
+    Route("GET", "environments/sklearn/versions", 200, 200),
+    Route("GET", "environments/sklearn/versions/1", 200, 200),
+    Route("PUT", "environments/sklearn/versions/2", 201, 403, ENVIRONMENT),
+    Route("PATCH", "environments/sklearn/versions/1", 200, 403, ARCHIVE),
+    Route("GET", "codes", 200, 200),
+    Route("GET", "codes/scoring", 200, 200),
+    Route("PATCH", "codes/scoring", 200, 403, ARCHIVE),
+    Route("PUT", "codes/scoring", 200, 403, ARCHIVE),
+    Route("GET", "codes/scoring/versions", 200, 200),
+    Route("GET", "codes/scoring/versions/1", 200, 200),
+    Route("PATCH", "codes/scoring/versions/1", 200, 403, ARCHIVE),
+    Route("PUT", "codes/scoring/versions/1", 400, 403, {}),
+    Route("POST", "codes/scoring/versions/2/startPendingUpload", 200, 403, {}),
+    Route("GET", "datastores", 200, 200),
+    Route("GET", "datastores/workspaceblobstore", 200, 200),
+    Route("POST", "datastores/workspaceblobstore/listSecrets", 200, 403, {}),
+]
+
+
+@pytest.fixture(autouse=True)
+def things(cast: Cast) -> None:
+    make_model(cast.workspace)
+    make_environment(cast.workspace)
+    make_code(cast.workspace)
+    churn = make_online_endpoint(cast.workspace, "churn", traffic={"blue": 100})
+    revision = store_assets(cast.workspace).revision
+    make_deployment(churn, "blue", revision=revision)
+    make_deployment(churn, "green", revision=revision)
+    make_online_endpoint(cast.workspace, "tokens", auth_mode="aml_token")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_the_owner_may(alice: Api, route: Route) -> None:
+    reply = alice.ask(route.method, route.path, route.body)
+    assert reply.status == route.owner, reply
+
+
+def test_the_reader_may_only_read(bob: Api) -> None:
+    for route in ROUTES:
+        reply = bob.ask(route.method, route.path, route.body)
+        assert reply.status == route.reader, (route, reply)
+        if route.reader == 403:
+            assert reply.error["code"] == "AuthorizationFailed"
+            assert "Ask alice for a role" in reply.error["message"]
+
+
+def test_the_stranger_cannot_tell_what_exists(charlie: Api) -> None:
+    name = charlie.workspace.name
+    nowhere = charlie.workspace.arm_id.replace(name, "nowhere")
+    for route in ROUTES:
+        here = charlie.ask(route.method, route.path, route.body)
+        there = charlie.ask(route.method, f"{nowhere}/{route.path}".rstrip("/"), route.body)
+        assert here.status == there.status == 403, (route, here)
+        assert here.error["code"] == "AuthorizationFailed"
+        assert here.text.replace(name, "nowhere") == there.text
+
+
+def test_nobody_gets_in_without_a_token(cast: Cast) -> None:
+    for route in ROUTES:
+        reply = Api(cast.workspace).ask(route.method, route.path, route.body)
+        assert reply.status == 401, (route, reply)
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+        assert reply.error["code"] == "AuthenticationFailed"
+
+
+def test_every_route_of_a_workspace_is_tried_here() -> None:
+    tried = {
+        (route.method, str(resolve(f"{PLACE}/{route.path}".rstrip("/")).url_name))
+        for route in ROUTES
+    }
+    offered = {
+        (method, str(pattern.name))
+        for pattern in urlpatterns
+        if "{ws}" in _words(pattern) and pattern.name != "arm-operation"
+        for method in _methods(pattern)
+    }
+    assert offered - tried == set()
+
+
+def test_unknown_expired_revoked_and_inactive_tokens_are_refused(cast: Cast) -> None:
+    expired, old = tokens.create_token(
+        cast.alice, "old", expires_at=timezone.now() - timedelta(seconds=1)
+    )
+    revoked, gone = tokens.create_token(cast.alice, "gone")
+    revoked.delete()
+    _, of_inactive = tokens.create_token(cast.bob, "his")
+    User.objects.filter(pk=cast.bob.pk).update(is_active=False)
+    for text in (old, gone, of_inactive, "ptc_nothing", "nonsense", "ptc_\xff\xfe"):
+        reply = Api(cast.workspace, text).get()
+        assert reply.status == 401, (text, reply)
+        assert text not in reply.text
+    assert expired.pk
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer a b", "ptc_something"])
+def test_other_kinds_of_authorization_are_refused(cast: Cast, header: str) -> None:
+    assert Api(cast.workspace).get(Authorization=header).status == 401
+
+
+def test_a_signed_in_browser_is_nobody_here(cast: Cast, client: Any) -> None:
+    client.force_login(cast.alice, backend="django.contrib.auth.backends.ModelBackend")
+    assert client.put(f"{cast.workspace.arm_id}/onlineEndpoints/mine").status_code == 401
+
+
+def test_using_a_token_is_noted(cast: Cast) -> None:
+    api = speak_as(cast.alice, cast.workspace)
+    api.get()
+    assert PersonalToken.objects.get(user=cast.alice).last_used_at is not None
+
+
+def test_an_administrator_is_told_that_a_workspace_does_not_exist(cast: Cast) -> None:
+    root = User.objects.create(username="root", is_superuser=True)
+    api = speak_as(root, cast.workspace)
+    nowhere = cast.workspace.arm_id.replace(cast.workspace.name, "nowhere")
+    assert api.get(nowhere).status == 404
+    assert api.get().status == 200
+
+
+def test_words_of_the_path_and_names_are_compared_without_regard_to_case(alice: Api) -> None:
+    path = alice.workspace.arm_id.upper() + "/ONLINEENDPOINTS/CHURN/Deployments/BLUE"
+    reply = alice.get(path)
+    assert reply.status == 200, reply
+    assert reply.json["name"] == "blue"
+
+
+def test_any_version_and_none_is_taken(alice: Api) -> None:
+    path = f"{alice.workspace.arm_id}/onlineEndpoints/churn"
+    assert alice.get(f"{path}?api-version=2099-12-31-preview").status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["schedules", "batchEndpoints/x", "onlineEndpoints/churn/nonsense", "models/a/b/c/d"]
+)
+def test_what_is_not_supported_is_told_in_the_envelope(alice: Api, path: str) -> None:
+    for method in ("GET", "PUT", "POST", "DELETE", "PATCH"):
+        reply = alice.ask(method, path, {})
+        assert (reply.status, reply.error["code"]) == (404, "InvalidResourceType")
+    assert Api(alice.workspace).get(path).status == 401
+
+
+def test_a_method_that_is_not_supported_is_told_in_the_envelope(alice: Api) -> None:
+    reply = alice.ask("POST", "onlineEndpoints/churn", {})
+    assert (reply.status, reply.error["code"]) == (405, "MethodNotAllowed")
+    assert alice.ask("OPTIONS", "onlineEndpoints/churn").status == 405
+
+
+def test_managed_identity_hands_the_token_back(cast: Cast, client: Any) -> None:
+    _, text = tokens.create_token(cast.alice, "laptop")
+    path = "/identity/token?api-version=2019-08-01&resource=https://ml.azure.com"
+    answer = client.get(path, headers={"X-IDENTITY-HEADER": text}).json()
+    assert answer["access_token"] == text
+    assert answer["resource"] == "https://ml.azure.com"
+    assert int(answer["expires_in"]) >= 600
+    assert client.get(path, headers={"Secret": text}).status_code == 200
+    refused = client.get(path, headers={"X-IDENTITY-HEADER": "ptc_wrong"})
+    assert refused.status_code == 401
+    assert refused.json()["error"] == "invalid_client"
+    assert client.get(path).status_code == 401
+
+
+def test_the_documented_routes_are_the_supported_ones() -> None:
+    """Rows of the table: | `GET`, `PUT` | `{ws}/onlineEndpoints/{endpoint}` | … |"""
+    documented = {}
+    for methods, path in re.findall(r"^\| (`[A-Z`, ]+`) \| `([^`]+)` \|", DOCS.read_text(), re.M):
+        documented[path] = set(re.findall(r"[A-Z]+", methods))
+    assert documented == {
+        _words(pattern): _methods(pattern) for pattern in urlpatterns if _words(pattern)
+    }
+
+
+def _words(pattern: URLPattern) -> str:
+    """`{ws}/onlineEndpoints/{endpoint}` of a pattern; empty for the one that catches the rest."""
+    text = str(pattern.pattern)
+    if pattern.name == "arm-unsupported":
+        return ""
+    if pattern.name == "blobs":
+        return "storage/{workspace}.blob.{suffix}/{container}/{path}"
+    text = re.sub(r"\(\?P<(\w+)>\[\^/[^)]*\)", r"{\1}", text)
+    text = re.sub(r"\[(\w)\w\]", r"\1", text).strip("^$").removesuffix("/?").replace("\\", "")
+    workspace = (
+        "subscriptions/{subscription}/resourceGroups/{resource_group}/providers/"
+        "Microsoft.MachineLearningServices/workspaces/{workspace}"
+    )
+    return text.replace(workspace, "{ws}")
+
+
+def _methods(pattern: URLPattern) -> set[str]:
+    callback: Any = pattern.callback
+    if not hasattr(callback, "cls"):
+        return {method.upper() for method in callback.view_class.http_method_names} - {"HEAD"}
+    view = callback.cls
+    instance = view(**callback.initkwargs)
+    offered = {m.upper() for m in ("get", "put", "patch", "post", "delete") if hasattr(view, m)}
+    if hasattr(instance, "action_of"):
+        return {method for method in offered if instance.action_of(method)}
+    return offered

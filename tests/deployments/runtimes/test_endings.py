@@ -1,0 +1,79 @@
+"""Why an instance ended, case by case; and the table of runtimes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployments.runtimes import load
+from deployments.runtimes.endings import Ending, in_words
+from deployments.runtimes.fake import FakeRuntime
+from deployments.runtimes.limits import MemoryFigures
+from deployments.runtimes.records import ServerStatus, read_server_status
+
+GIB = 1024**3
+FAILED = ServerStatus(state="failed", code="UserScriptImportError", message="No module 'x'.")
+CALM = MemoryFigures(used_bytes=0, peak_bytes=GIB, killed=0)
+KILLED = MemoryFigures(used_bytes=0, peak_bytes=2 * GIB, killed=1)
+ENDED = Ending(server=ServerStatus(), memory=CALM, memory_limit_bytes=2 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "reason"),
+    [
+        (replace(ENDED, memory=KILLED), "OutOfMemory", "Killed at 2.0 GiB, limit 2.0 GiB."),
+        (
+            replace(ENDED, memory=None, evidence=("MemoryError",), server=FAILED),
+            "OutOfMemory",
+            "A process ran into its memory limit of 2.0 GiB.",
+        ),
+        (replace(ENDED, server=FAILED, exit_code=3), "UserScriptImportError", "No module 'x'."),
+        (
+            replace(ENDED, failure="/x does not exist."),
+            "InternalServerError",
+            "It could not be started: /x does not exist.",
+        ),
+        (
+            replace(ENDED, signal_number=11, exit_code=139),
+            "ResourceNotReady",
+            "The inference server was ended by SIGSEGV.",
+        ),
+        (
+            replace(ENDED, exit_code=1),
+            "ResourceNotReady",
+            "The inference server ended with code 1.",
+        ),
+        (ENDED, "ResourceNotReady", "The inference server is gone; how it ended is not known."),
+    ],
+)
+def test_the_likeliest_cause_is_told_first(ending: Ending, code: str, reason: str) -> None:
+    assert ending.why() == (code, reason)
+
+
+def test_sizes_are_written_as_people_read_them() -> None:
+    assert [in_words(size) for size in (96 * 1024**2, 2 * GIB)] == ["96 MiB", "2.0 GiB"]
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"state": 7, "evidence": {}}', "\udcff"])
+def test_a_status_file_of_nonsense_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "status.json").write_text(text, errors="surrogateescape")
+
+    assert read_server_status(tmp_path / "status.json") == ServerStatus()
+
+
+def test_a_status_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('{"message": "s3cret"}')
+    (tmp_path / "status.json").symlink_to(tmp_path / "secret")
+
+    assert read_server_status(tmp_path / "status.json") == ServerStatus()
+
+
+def test_a_runtime_is_loaded_by_name() -> None:
+    assert isinstance(load("fake"), FakeRuntime)
+
+
+def test_an_unknown_runtime_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no runtime called 'nomad'\. Known: .*fake.*process"):
+        load("nomad")

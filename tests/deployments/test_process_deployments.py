@@ -1,0 +1,103 @@
+"""Provisioning on the process runtime with the real inference server: what users' scripts meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pytest_django import Settings
+
+from deployments import installation, provisioning
+from deployments.models import Instance, OnlineDeployment
+from deployments.runtimes.process import ProcessRuntime
+from tests.deployments.conftest import Factory, advance_once
+from workspaces.models import InstanceType
+
+pytestmark = [pytest.mark.django_db, pytest.mark.real]
+
+
+@pytest.fixture(autouse=True)
+def process_runtime(settings: Settings, runtime: object) -> Iterator[ProcessRuntime]:
+    settings.DEPLOYMENT_RUNTIME = "process"
+    settings.DEPLOYMENTS_ROOT = settings.PORTICO_HOME / "deployments"
+    settings.PORTICO_HOME.mkdir(exist_ok=True)
+    Path(settings.RUN_DIR).mkdir(exist_ok=True, mode=0o711)
+    installation.runtime.cache_clear()
+    started = installation.runtime()
+    assert isinstance(started, ProcessRuntime)
+    yield started
+    for name in started.owned():
+        started.remove(name)
+
+
+def provisioned(deployment: OnlineDeployment) -> OnlineDeployment:
+    """Advance with the pauses that the worker would make."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        fresh = OnlineDeployment.objects.get(pk=deployment.pk)
+        if fresh.state in ("Succeeded", "Failed"):
+            return fresh
+        advance_once(fresh)
+        time.sleep(0.05)
+    seen = list(Instance.objects.values("name", "state", "reason", "evidence"))
+    raise AssertionError(f"still {fresh.state}: {seen} {list(fresh.operations.get().phases.all())}")
+
+
+def score(deployment: OnlineDeployment, body: str) -> httpx.Response:
+    address = Instance.objects.get(deployment=deployment, state="Healthy").address
+    transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+    with httpx.Client(transport=transport, base_url="http://model") as client:
+        return client.post("/score", content=body, timeout=10)
+
+
+def test_a_script_scores(make: Factory) -> None:
+    deployment = provisioned(make.deployment())
+    assert deployment.state == "Succeeded", deployment.failure
+    assert score(deployment, '{"a": 1}').json() == '{"a": 1}'
+
+
+FAULTS = [
+    (b"import nowhere_to_be_found\ndef run(x): pass\n", "UserScriptImportError", "nowhere_to_be_found"),
+    (b"def init():\n    pass\n", "UserScriptFunctionNotFound", "run"),
+    (
+        b"def init():\n    open('model.pkl')\n\ndef run(x): pass\n",
+        "UserScriptInitFailed",
+        "FileNotFoundError",
+    ),
+    (
+        b"def init():\n    global a\n    a = bytearray(900 * 2**20)\n    a[::4096] = b'1' * len(a[::4096])\n"
+        b"def run(x): pass\n",
+        "OutOfMemory",
+        "limit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "code", "word"), FAULTS, ids=[row[1] for row in FAULTS])
+def test_a_fault_in_the_script_is_explained(
+    make: Factory, script: bytes, code: str, word: str, settings: Settings
+) -> None:
+    InstanceType.objects.create(name="Small", cores=1, memory_bytes=512 * 2**20)
+    deployment = provisioned(make.deployment(script=script, instance_type="Small"))
+    assert deployment.state == "Failed"
+    assert deployment.failure["code"] == code, deployment.failure
+    assert word in deployment.failure["cause"]
+    assert deployment.failure["evidence"]
+
+
+def test_an_instance_that_is_killed_is_back_without_anybody_asking(
+    make: Factory, process_runtime: ProcessRuntime
+) -> None:
+    deployment = provisioned(make.deployment())
+    name = Instance.objects.get().name
+    process_runtime.remove(name)
+    assert provisioning.sweep() == [deployment.pk]
+    until = time.monotonic() + 20
+    advance_once(deployment)
+    while Instance.objects.get().state != "Healthy" and time.monotonic() < until:
+        time.sleep(0.05)
+        advance_once(deployment)
+    assert score(deployment, "x").status_code == 200

@@ -1,0 +1,300 @@
+"""Rows for tests, by plain functions with good defaults: spell out only what the test is about.
+
+The cast: *alice* owns the workspace, *bob* reads, *charlie* is a stranger (`make_cast`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+
+from deployments.models import (
+    DeploymentState,
+    Instance,
+    OnlineDeployment,
+    Operation,
+    Phase,
+    Revision,
+)
+from endpoints import keys
+from endpoints.models import EndpointState, OnlineEndpoint, Upstream
+from workspaces import vault
+from workspaces.models import (
+    Code,
+    CodeVersion,
+    Environment,
+    EnvironmentVersion,
+    InstanceType,
+    Membership,
+    Model,
+    ModelVersion,
+    Role,
+    User,
+    Workspace,
+)
+
+PASSWORD = "correct-horse-battery-staple"
+CONDA = "dependencies:\n  - python=3.11\n  - pip:\n      - scikit-learn\n"
+_numbers = itertools.count(1)
+
+
+class Cast(NamedTuple):
+    alice: User
+    bob: User
+    charlie: User
+    workspace: Workspace
+
+
+def make_cast() -> Cast:
+    """A workspace that *alice* owns and *bob* reads; *charlie* is a stranger."""
+    alice, bob, charlie = make_user("alice"), make_user("bob"), make_user("charlie")
+    workspace = make_workspace(owner=alice, reader=bob)
+    return Cast(alice, bob, charlie, workspace)
+
+
+def make_user(name: str = "", **fields: Any) -> User:
+    """A user who may sign in with `PASSWORD`; the same name again gives the same user."""
+    name = name or f"user{next(_numbers)}"
+    found = User.objects.filter(username=name).first()
+    if found is not None:
+        return found
+    # The hasher takes 200 ms: only tests that go through the sign-in page pay for it (`let_sign_in`).
+    user = User(username=name, email=f"{name}@example.com", **fields)
+    user.set_unusable_password()
+    user.save()
+    return user
+
+
+def let_sign_in(user: User) -> User:
+    """Give the user the password `PASSWORD`, for tests that go through the sign-in page."""
+    user.set_password(PASSWORD)
+    user.save(update_fields=["password"])
+    return user
+
+
+def make_workspace(
+    name: str = "", *, owner: User | None = None, reader: User | None = None, **fields: Any
+) -> Workspace:
+    """A workspace with the members given, and no endpoints."""
+    values = {
+        "name": name or f"workspace{next(_numbers)}",
+        "subscription_id": "00000000-0000-0000-0000-000000000001",
+        "resource_group": "portico",
+        **fields,
+    }
+    workspace = Workspace.objects.create(**values)
+    if owner is not None:
+        add_member(workspace, owner, Role.OWNER)
+    if reader is not None:
+        add_member(workspace, reader, Role.READER)
+    return workspace
+
+
+def add_member(workspace: Workspace, user: User, role: str) -> Membership:
+    return Membership.objects.create(workspace=workspace, user=user, role=role)
+
+
+def make_online_endpoint(
+    workspace: Workspace | None = None,
+    name: str = "",
+    *,
+    deployments: Mapping[str, int] | None = None,
+    mirror: Mapping[str, int] | None = None,
+    auth_mode: str = OnlineEndpoint.AuthMode.KEY,
+    state: str = EndpointState.SUCCEEDED,
+    **fields: Any,
+) -> OnlineEndpoint:
+    """An endpoint with keys and the ready deployments given (name → live percent).
+
+    Without a workspace, one that alice owns and bob reads.
+    """
+    if workspace is None:
+        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
+    endpoint = OnlineEndpoint.objects.create(
+        workspace=workspace,
+        name=name or f"endpoint-{next(_numbers)}",
+        auth_mode=auth_mode,
+        state=state,
+        primary_key_sealed=vault.seal(keys.make_key()),
+        secondary_key_sealed=vault.seal(keys.make_key()),
+        mirror_traffic=dict(mirror or {}),
+        **{
+            "created_by": workspace_owner(workspace),
+            "traffic": {key: percent for key, percent in (deployments or {}).items() if percent},
+            **fields,
+        },
+    )
+    for deployment in deployments or {}:
+        make_deployment(endpoint, deployment)
+    return endpoint
+
+
+def make_deployment(
+    endpoint: OnlineEndpoint | None = None,
+    name: str = "blue",
+    *,
+    state: str = DeploymentState.SUCCEEDED,
+    instance_count: int = 1,
+    ready: int | None = None,
+    failure: Mapping[str, Any] | None = None,
+    instance_type: str = "Standard_DS3_v2",
+    revision: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> OnlineDeployment:
+    """A deployment with one revision, its upstream, and `ready` healthy instances.
+
+    `ready` is all of them for a deployment that succeeded, and none for another one; `revision` holds fields of
+    the revision that differ from the defaults.
+    """
+    endpoint = endpoint or make_online_endpoint()
+    if ready is None:
+        ready = instance_count if state == DeploymentState.SUCCEEDED else 0
+    now = timezone.now()
+    is_busy = state in {
+        DeploymentState.CREATING,
+        DeploymentState.UPDATING,
+        DeploymentState.DELETING,
+    }
+    deployment = OnlineDeployment.objects.create(
+        endpoint=endpoint,
+        name=name,
+        state=state,
+        instance_count=instance_count,
+        failure=dict(failure or {}),
+        due_at=now if is_busy else None,
+        **{"created_by": endpoint.created_by, **fields},
+    )
+    wanted = make_revision(deployment, instance_type=instance_type, **(revision or {}))
+    deployment.revision = wanted
+    deployment.serving_revision = wanted if ready else None
+    deployment.save(update_fields=["revision", "serving_revision"])
+    for number in range(1, instance_count + 1):
+        make_instance(deployment, wanted, number=number, is_healthy=number <= ready)
+    Upstream.objects.create(
+        endpoint=endpoint,
+        deployment_name=name,
+        addresses=[f"unix:/nowhere/{deployment.pk}-{number}.sock" for number in range(ready)],
+        instance_count=instance_count,
+    )
+    make_operation(deployment)
+    return deployment
+
+
+def make_revision(
+    deployment: OnlineDeployment, *, instance_type: str = "Standard_DS3_v2", **fields: Any
+) -> Revision:
+    """The next revision, with a model, code and environment of its workspace."""
+    workspace = deployment.endpoint.workspace
+    last = deployment.revisions.order_by("-number").values_list("number", flat=True).first() or 0
+    values = {
+        "model_version": make_model(workspace),
+        "code_version": make_code(workspace),
+        "environment_version": make_environment(workspace),
+        "scoring_script": "score.py",
+        "environment_variables_sealed": vault.seal_map({}),
+        **fields,
+    }
+    return Revision.objects.create(
+        deployment=deployment,
+        number=last + 1,
+        instance_type=InstanceType.objects.get(name__iexact=instance_type),
+        **values,
+    )
+
+
+def make_instance(
+    deployment: OnlineDeployment,
+    revision: Revision,
+    *,
+    number: int = 1,
+    is_healthy: bool = True,
+    **fields: Any,
+) -> Instance:
+    state = Instance.State.HEALTHY if is_healthy else Instance.State.STARTING
+    return Instance.objects.create(
+        deployment=deployment,
+        revision=revision,
+        number=number,
+        name=f"{deployment.endpoint.name}-{deployment.name}-{revision.number}-{number}".lower(),
+        **{"state": state, "ready_at": timezone.now() if is_healthy else None, **fields},
+    )
+
+
+def make_operation(deployment: OnlineDeployment, **fields: Any) -> Operation:
+    """The operation that led to the deployment's state, with one phase."""
+    states = {
+        DeploymentState.SUCCEEDED: Operation.State.SUCCEEDED,
+        DeploymentState.FAILED: Operation.State.FAILED,
+    }
+    kinds = {
+        DeploymentState.UPDATING: Operation.Kind.UPDATE,
+        DeploymentState.DELETING: Operation.Kind.DELETE,
+    }
+    state = states.get(DeploymentState(deployment.state), Operation.State.RUNNING)
+    now = timezone.now()
+    values = {
+        "kind": kinds.get(DeploymentState(deployment.state), Operation.Kind.CREATE),
+        "state": state,
+        "started_at": now,
+        "ended_at": None if state == Operation.State.RUNNING else now,
+        "failure": deployment.failure,
+        "started_by": deployment.created_by,
+        "revision_number": deployment.revision.number if deployment.revision else None,
+        **fields,
+    }
+    operation = Operation.objects.create(deployment=deployment, **values)
+    Phase.objects.create(
+        operation=operation,
+        name=deployment.failure.get("phase") or Phase.Name.LOAD_MODEL,
+        state=operation.state,
+        started_at=operation.started_at,
+        ended_at=operation.ended_at,
+        log="Loading the model.\n",
+    )
+    return operation
+
+
+def make_model(workspace: Workspace, name: str = "diabetes", **fields: Any) -> ModelVersion:
+    """Version 1 of the model, made once for each workspace; its content is not in the store."""
+    model, _ = Model.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = ModelVersion.objects.get_or_create(
+        model=model,
+        version=fields.pop("version", "1"),
+        defaults={"content_hash": "0" * 64, "leaf": "model.pkl", "is_folder": False, **fields},
+    )
+    return version
+
+
+def make_code(workspace: Workspace, name: str = "scoring", **fields: Any) -> CodeVersion:
+    code, _ = Code.objects.get_or_create(
+        workspace=workspace, name=name, defaults={"is_anonymous": True}
+    )
+    version, _ = CodeVersion.objects.get_or_create(
+        code=code,
+        version=fields.pop("version", "1"),
+        defaults={"content_hash": "1" * 64, "leaf": "onlinescoring", **fields},
+    )
+    return version
+
+
+def make_environment(
+    workspace: Workspace, name: str = "sklearn", **fields: Any
+) -> EnvironmentVersion:
+    environment, _ = Environment.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = EnvironmentVersion.objects.get_or_create(
+        environment=environment,
+        version=fields.pop("version", "1"),
+        defaults={"conda_file": CONDA, **fields},
+    )
+    return version
+
+
+def workspace_owner(workspace: Workspace) -> User | None:
+    """Who owns the workspace, if anybody does."""
+    membership = (
+        workspace.memberships.filter(role=Role.OWNER).select_related("user").order_by("pk").first()
+    )
+    return membership.user if membership else None
