@@ -19,6 +19,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
