@@ -311,7 +311,12 @@ class Load:
         self.request = (
             b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"%bContent-Length: %d\r\n\r\n%b"
-            % (plan.get("path", "/score").encode(), plan.get("headers", "").encode(), len(BODY), BODY)
+            % (
+                plan.get("path", "/score").encode(),
+                plan.get("headers", "").encode(),
+                len(BODY),
+                BODY,
+            )
         )
 
     def done(self, seconds: float, is_success: bool) -> None:

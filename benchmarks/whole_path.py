@@ -100,13 +100,21 @@ def drive(target: dict[str, Any], chosen: argparse.Namespace) -> dict[str, float
 
 
 def report(rounds: list[tuple[dict[str, float], dict[str, float]]]) -> None:
-    print(f"{os.cpu_count()} CPUs, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n"
+    )
     print(f"{'':18}{'genuine direct':>16}{'whole path':>12}{'ratio (range)':>20}")
     for name in rounds[0][0]:
         direct, whole = ([pair[side][name] for pair in rounds] for side in (0, 1))
         ratios = [b / a for a, b in zip(direct, whole, strict=True) if a]
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
-        print(f"{name:18}{statistics.median(direct):16.1f}{statistics.median(whole):12.1f}{ratio:>20}")
+        ratio = (
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            if ratios
+            else ""
+        )
+        print(
+            f"{name:18}{statistics.median(direct):16.1f}{statistics.median(whole):12.1f}{ratio:>20}"
+        )
 
 
 if __name__ == "__main__":

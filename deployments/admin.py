@@ -35,7 +35,13 @@ class KeptAdmin(ReadOnlyAdmin):
 @admin.register(OnlineDeployment)
 class OnlineDeploymentAdmin(KeptAdmin):
     list_display = (
-        "name", "endpoint", "state", "instance_count", "state_changed_at", "due_at", "lease_until"
+        "name",
+        "endpoint",
+        "state",
+        "instance_count",
+        "state_changed_at",
+        "due_at",
+        "lease_until",
     )
     list_filter = ("state", "type")
     search_fields = ("name", "endpoint__name", "endpoint__workspace__name")
@@ -68,7 +74,9 @@ class OnlineDeploymentAdmin(KeptAdmin):
     ) -> HttpResponse | None:
         consequence = "Their instances are stopped and their files removed. One with live traffic is refused."
         if not request.POST.get("confirmed"):
-            return confirm(self, request, queryset, "delete_deployments", "Delete deployments", consequence)
+            return confirm(
+                self, request, queryset, "delete_deployments", "Delete deployments", consequence
+            )
         for deployment in queryset:
             _do(request, changes.delete_deployment, deployment)
         return None
@@ -76,11 +84,21 @@ class OnlineDeploymentAdmin(KeptAdmin):
 
 @admin.register(Revision)
 class RevisionAdmin(KeptAdmin):
-    list_display = ("deployment", "number", "model_version", "environment_version", "instance_type", "created_at")
+    list_display = (
+        "deployment",
+        "number",
+        "model_version",
+        "environment_version",
+        "instance_type",
+        "created_at",
+    )
     list_filter = ("app_insights_enabled",)
     search_fields = ("deployment__name", "deployment__endpoint__name")
     list_select_related = (
-        "deployment", "model_version__model", "environment_version__environment", "instance_type"
+        "deployment",
+        "model_version__model",
+        "environment_version__environment",
+        "instance_type",
     )
     exclude = ("environment_variables_sealed",)
 
@@ -125,7 +143,12 @@ class InstanceAdmin(KeptAdmin):
 @admin.register(InstanceSpan)
 class InstanceSpanAdmin(KeptAdmin):
     list_display = (
-        "instance_name", "workspace", "instance_type", "price_per_hour", "started_at", "ended_at"
+        "instance_name",
+        "workspace",
+        "instance_type",
+        "price_per_hour",
+        "started_at",
+        "ended_at",
     )
     list_filter = ("instance_type",)
     search_fields = ("instance_name", "endpoint_name", "deployment_name")

@@ -84,9 +84,7 @@ def update_deployment(
     """Want `spec` instead, whole; a rolling update follows. The same spec again changes nothing."""
     if spec.name.lower() != deployment.name.lower():
         raise UserError("The name of a deployment cannot be changed.", target="name")
-    instance_type = check_spec(
-        spec, most_instances=_most_instances(deployment.endpoint.workspace)
-    )
+    instance_type = check_spec(spec, most_instances=_most_instances(deployment.endpoint.workspace))
     with transaction.atomic():
         locked_endpoint = _lock_endpoint(deployment.endpoint)
         locked = OnlineDeployment.objects.select_for_update().get(pk=deployment.pk)
@@ -332,7 +330,11 @@ def _end_running(deployment: OnlineDeployment) -> None:
 
 
 def _record(
-    deployment: OnlineDeployment, verb: str, *, by: User | None, after: dict[str, Any] | None = None
+    deployment: OnlineDeployment,
+    verb: str,
+    *,
+    by: User | None,
+    after: dict[str, Any] | None = None,
 ) -> None:
     record(
         deployment.endpoint.workspace,

@@ -16,7 +16,10 @@ MOST_EVIDENCE = 12
 CARDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "UserScriptImportError": (
         "The scoring script could not be imported",
-        [("Add to the environment and retry", "edit_environment"), ("Edit the script", "edit_code")],
+        [
+            ("Add to the environment and retry", "edit_environment"),
+            ("Edit the script", "edit_code"),
+        ],
     ),
     "UserScriptFunctionNotFound": (
         "The scoring script lacks a function",

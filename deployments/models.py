@@ -46,7 +46,11 @@ class OnlineDeployment(Lifecycle):
         MANAGED = "managed"
         KUBERNETES = "kubernetes"
 
-    _BUSY_ENDS: ClassVar[set[str]] = {DeploymentState.SUCCEEDED, DeploymentState.FAILED, DeploymentState.DELETING}
+    _BUSY_ENDS: ClassVar[set[str]] = {
+        DeploymentState.SUCCEEDED,
+        DeploymentState.FAILED,
+        DeploymentState.DELETING,
+    }
     MOVES: ClassVar[Mapping[str, set[str]]] = {
         DeploymentState.CREATING: _BUSY_ENDS,
         DeploymentState.UPDATING: _BUSY_ENDS,
@@ -55,7 +59,9 @@ class OnlineDeployment(Lifecycle):
         DeploymentState.DELETING: set(),
     }
 
-    endpoint = models.ForeignKey(OnlineEndpoint, on_delete=models.PROTECT, related_name="deployments")
+    endpoint = models.ForeignKey(
+        OnlineEndpoint, on_delete=models.PROTECT, related_name="deployments"
+    )
     name = models.CharField(max_length=32)
     type = models.CharField(max_length=10, choices=Type.choices, default=Type.MANAGED)
     description = models.TextField(blank=True)
@@ -140,7 +146,11 @@ class Revision(models.Model):
     )
     scoring_script = models.CharField(max_length=500, blank=True)
     environment_version = models.ForeignKey(
-        EnvironmentVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="revisions"
+        EnvironmentVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="revisions",
     )
     environment_variables_sealed = models.TextField(blank=True)
     instance_type = models.ForeignKey(
@@ -307,7 +317,9 @@ class InstanceSpan(models.Model):
     Names, not foreign keys: costs outlive what caused them.
     """
 
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="instance_spans")
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.CASCADE, related_name="instance_spans"
+    )
     endpoint_name = models.CharField(max_length=32)
     deployment_name = models.CharField(max_length=32)
     instance_name = models.CharField(max_length=120)
@@ -359,7 +371,9 @@ class SampleLoad(Lifecycle):
         State.FAILED: {State.WANTED},
     }
 
-    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, related_name="sample_load")
+    workspace = models.OneToOneField(
+        Workspace, on_delete=models.CASCADE, related_name="sample_load"
+    )
     wanted_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -44,7 +44,12 @@ SOON = 0.2
 LATER = 1.0
 CRASHES_TO_FAIL = 3
 # A script that cannot be loaded will not load the next time either.
-FINAL_CODES = {"UserScriptImportError", "UserScriptFunctionNotFound", "UserScriptInitFailed", "OutOfMemory"}
+FINAL_CODES = {
+    "UserScriptImportError",
+    "UserScriptFunctionNotFound",
+    "UserScriptInitFailed",
+    "OutOfMemory",
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,9 @@ def step(deployment: OnlineDeployment, lost: threading.Event) -> Step:
         failure = from_build(error.failure, Phase.Name.BUILD_ENVIRONMENT)
         return _fail(deployment, operation, revision, failure)
     except UserError as error:
-        return _fail(deployment, operation, revision, from_user_error(error, _phase_now(operation)))
+        return _fail(
+            deployment, operation, revision, from_user_error(error, _phase_now(operation))
+        )
 
 
 def sweep() -> list[int]:
@@ -111,9 +118,7 @@ def stop_all_instances() -> None:
 def _provision(
     deployment: OnlineDeployment, operation: Operation, revision: Revision, lost: threading.Event
 ) -> Step:
-    done = set(
-        operation.phases.filter(state=Phase.State.SUCCEEDED).values_list("name", flat=True)
-    )
+    done = set(operation.phases.filter(state=Phase.State.SUCCEEDED).values_list("name", flat=True))
     early: list[tuple[str, Callable[[], None]]] = [
         (Phase.Name.VALIDATE, lambda: _validate(revision)),
         (Phase.Name.FETCH_MODEL, lambda: staging.fetch(revision)),
@@ -143,9 +148,12 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
     log = phases.PhaseLog(phase)
 
     def is_cancelled() -> bool:
-        return lost.is_set() or OnlineDeployment.objects.filter(
-            pk=revision.deployment_id, cancel_requested=True
-        ).exists()
+        return (
+            lost.is_set()
+            or OnlineDeployment.objects.filter(
+                pk=revision.deployment_id, cancel_requested=True
+            ).exists()
+        )
 
     spec = staging.environment_spec(revision)
     try:
@@ -153,7 +161,9 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
         if built.was_cached:
             log("The environment was built before; it is used again.")
         elif revision.code_version is not None:
-            script = staging.folder_of(revision.deployment, revision) / "code" / revision.scoring_script
+            script = (
+                staging.folder_of(revision.deployment, revision) / "code" / revision.scoring_script
+            )
             environments().precompile(built, script)
     except Cancelled:
         if lost.is_set():
@@ -185,11 +195,15 @@ def _roll(deployment: OnlineDeployment, operation: Operation, revision: Revision
             raise PhaseFailed(from_instance(status, Phase.Name.LOAD_MODEL))
     _fail_after_crashes(seen)
     if not seen.healthy:
-        phase = phases.enter(operation, Phase.Name.LOAD_MODEL, deadline_seconds=_ready_seconds(revision))
+        phase = phases.enter(
+            operation, Phase.Name.LOAD_MODEL, deadline_seconds=_ready_seconds(revision)
+        )
         _fail_after_deadline(phase, revision, seen)
         return Step(again_in_seconds=SOON)
     if len(seen.healthy) < seen.wanted:
-        phase = phases.enter(operation, Phase.Name.PROBE, deadline_seconds=_ready_seconds(revision))
+        phase = phases.enter(
+            operation, Phase.Name.PROBE, deadline_seconds=_ready_seconds(revision)
+        )
         _fail_after_deadline(phase, revision, seen)
         return Step(again_in_seconds=SOON)
     phases.enter(operation, Phase.Name.REGISTER_ROUTE)

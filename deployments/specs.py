@@ -168,7 +168,9 @@ def _check_plain_fields(spec: DeploymentSpec, checker: Checker, most_instances: 
     )
     checker.choice(spec.scale_type, "scale_settings.type", ["default"])
     checker.that(
-        isinstance(spec.data_collector, dict), "data_collector", "data_collector must be a mapping."
+        isinstance(spec.data_collector, dict),
+        "data_collector",
+        "data_collector must be a mapping.",
     )
     checker.that(
         not spec.model_mount_path or spec.model_mount_path.startswith("/"),

@@ -119,4 +119,6 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
 
 def instance_name(revision: Revision, number: int) -> str:
     deployment = revision.deployment
-    return f"{deployment.endpoint.name}.{deployment.name}.{deployment.pk}.{revision.number}.{number}"
+    return (
+        f"{deployment.endpoint.name}.{deployment.name}.{deployment.pk}.{revision.number}.{number}"
+    )

@@ -20,7 +20,15 @@ from workspaces.models import User
 
 @admin.register(OnlineEndpoint)
 class OnlineEndpointAdmin(ReadOnlyAdmin):
-    list_display = ("name", "workspace", "state", "auth_mode", "traffic", "created_by", "updated_at")
+    list_display = (
+        "name",
+        "workspace",
+        "state",
+        "auth_mode",
+        "traffic",
+        "created_by",
+        "updated_at",
+    )
     list_filter = ("state", "auth_mode", "public_network_access")
     search_fields = ("name", "workspace__name", "created_by__username")
     list_select_related = ("workspace", "created_by")
@@ -46,7 +54,14 @@ class OnlineEndpointAdmin(ReadOnlyAdmin):
     ) -> HttpResponse | None:
         consequence = "Clients that use their keys stop working at once."
         if not request.POST.get("confirmed"):
-            return confirm(self, request, queryset, "regenerate_both_keys", "Regenerate both keys", consequence)
+            return confirm(
+                self,
+                request,
+                queryset,
+                "regenerate_both_keys",
+                "Regenerate both keys",
+                consequence,
+            )
         for endpoint in queryset.select_related("workspace"):
             for key_type in ("primary", "secondary"):
                 _do(request, keys.regenerate_key, endpoint, key_type)
@@ -58,7 +73,9 @@ class OnlineEndpointAdmin(ReadOnlyAdmin):
     ) -> HttpResponse | None:
         consequence = "Their URLs stop answering at once, and all their deployments are removed."
         if not request.POST.get("confirmed"):
-            return confirm(self, request, queryset, "delete_endpoints", "Delete endpoints", consequence)
+            return confirm(
+                self, request, queryset, "delete_endpoints", "Delete endpoints", consequence
+            )
         for endpoint in queryset.select_related("workspace"):
             _do(request, changes.delete_endpoint, endpoint)
         return None
@@ -66,7 +83,13 @@ class OnlineEndpointAdmin(ReadOnlyAdmin):
 
 @admin.register(Upstream)
 class UpstreamAdmin(ReadOnlyAdmin):
-    list_display = ("endpoint", "deployment_name", "instance_count", "request_timeout_ms", "addresses")
+    list_display = (
+        "endpoint",
+        "deployment_name",
+        "instance_count",
+        "request_timeout_ms",
+        "addresses",
+    )
     list_filter = ("scoring_path",)
     search_fields = ("endpoint__name", "deployment_name")
     list_select_related = ("endpoint",)

@@ -37,7 +37,9 @@ class EndpointSpec:
     mirror_traffic: dict[str, int] = field(default_factory=dict)
 
 
-def create_endpoint(workspace: Workspace, spec: EndpointSpec, *, by: User | None) -> OnlineEndpoint:
+def create_endpoint(
+    workspace: Workspace, spec: EndpointSpec, *, by: User | None
+) -> OnlineEndpoint:
     """Make the endpoint with two fresh keys; it answers once a deployment has traffic.
 
     Raises `Conflict` for a taken name, `UserError` for a field that is wrong or a quota that is used up.

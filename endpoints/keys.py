@@ -53,7 +53,9 @@ def list_keys(endpoint: OnlineEndpoint, *, by: User | None) -> Keys:
 
 def keys_of(endpoint: OnlineEndpoint) -> Keys:
     """Both keys, for the gateway; nothing is recorded."""
-    return Keys(vault.unseal(endpoint.primary_key_sealed), vault.unseal(endpoint.secondary_key_sealed))
+    return Keys(
+        vault.unseal(endpoint.primary_key_sealed), vault.unseal(endpoint.secondary_key_sealed)
+    )
 
 
 @transaction.atomic
@@ -77,9 +79,7 @@ def regenerate_key(
     setattr(locked, f"{wanted}_key_sealed", vault.seal(key))
     locked.save(update_fields=[f"{wanted}_key_sealed"])
     publish.touch(locked)
-    record(
-        locked.workspace, f"regenerate {wanted} key", locked, by=by, endpoint_name=locked.name
-    )
+    record(locked.workspace, f"regenerate {wanted} key", locked, by=by, endpoint_name=locked.name)
     return keys_of(locked)
 
 

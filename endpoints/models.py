@@ -43,14 +43,24 @@ class OnlineEndpoint(Lifecycle):
         DISABLED = "disabled"
 
     MOVES: ClassVar[Mapping[str, set[str]]] = {
-        EndpointState.CREATING: {EndpointState.SUCCEEDED, EndpointState.FAILED, EndpointState.DELETING},
+        EndpointState.CREATING: {
+            EndpointState.SUCCEEDED,
+            EndpointState.FAILED,
+            EndpointState.DELETING,
+        },
         EndpointState.SUCCEEDED: {EndpointState.UPDATING, EndpointState.DELETING},
-        EndpointState.UPDATING: {EndpointState.SUCCEEDED, EndpointState.FAILED, EndpointState.DELETING},
+        EndpointState.UPDATING: {
+            EndpointState.SUCCEEDED,
+            EndpointState.FAILED,
+            EndpointState.DELETING,
+        },
         EndpointState.FAILED: {EndpointState.UPDATING, EndpointState.DELETING},
         EndpointState.DELETING: set(),
     }
 
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="online_endpoints")
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, related_name="online_endpoints"
+    )
     name = models.CharField(max_length=32)
     description = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)
@@ -93,7 +103,11 @@ class OnlineEndpoint(Lifecycle):
 
     @property
     def is_busy(self) -> bool:
-        return self.state in {EndpointState.CREATING, EndpointState.UPDATING, EndpointState.DELETING}
+        return self.state in {
+            EndpointState.CREATING,
+            EndpointState.UPDATING,
+            EndpointState.DELETING,
+        }
 
     @property
     def scoring_uri(self) -> str:
@@ -117,7 +131,9 @@ class OnlineEndpoint(Lifecycle):
 class Upstream(models.Model):
     """Where one deployment answers, told downwards by whoever runs it."""
 
-    endpoint = models.ForeignKey(OnlineEndpoint, on_delete=models.CASCADE, related_name="upstreams")
+    endpoint = models.ForeignKey(
+        OnlineEndpoint, on_delete=models.CASCADE, related_name="upstreams"
+    )
     deployment_name = models.CharField(max_length=32)
     addresses = models.JSONField(default=list, blank=True)
     """`unix:/path` or `host:port` of each instance that is ready."""

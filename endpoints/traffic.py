@@ -180,9 +180,7 @@ def _conflict_text(endpoint: OnlineEndpoint) -> str:
         return f"Endpoint '{endpoint.name}' was changed meanwhile; its traffic is {split}. Look, then apply again."
     who = last.actor.get_username() if last.actor else "Portico"
     seconds = max(0, round((timezone.now() - last.at).total_seconds()))
-    return (
-        f"{who} changed the traffic {seconds} s ago to {split}. Use theirs, or apply yours on top of it."
-    )
+    return f"{who} changed the traffic {seconds} s ago to {split}. Use theirs, or apply yours on top of it."
 
 
 def describe(split: Mapping[str, int]) -> str:

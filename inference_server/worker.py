@@ -231,7 +231,9 @@ def own_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
     kept = [(name, value) for name, value in pairs if name.lower() not in SERVER_HEADERS]
     for name, value in kept:
         if not HEADER_NAME.fullmatch(name) or CONTROL.search(value):
-            raise ValueError(f"The response header {name[:60]!r} has a character that none may have")
+            raise ValueError(
+                f"The response header {name[:60]!r} has a character that none may have"
+            )
     lines = "".join(f"{name}: {value}\r\n" for name, value in kept)
     headers = lines.encode("latin-1", "replace")
     if len(kept) > MOST_HEADERS or len(headers) > MOST_HEADER_BYTES:

@@ -167,7 +167,11 @@ class Shell:
     @cached_property
     def banner(self) -> Banner | None:
         """The one banner that matters most; pages may put theirs on the request as `banner`."""
-        return getattr(self.request, "banner", None) or (silence_banner() if self.user else None) or disk_banner()
+        return (
+            getattr(self.request, "banner", None)
+            or (silence_banner() if self.user else None)
+            or disk_banner()
+        )
 
     @property
     def _address_workspace(self) -> str:

@@ -24,7 +24,14 @@ def web(listening: socket.socket) -> Program:
     return _python(
         "web",
         *("-m", "uvicorn", "portal.asgi:application", "--fd", str(number)),
-        *("--lifespan", "on", "--ws", "websockets-sansio", "--no-access-log", "--no-server-header"),
+        *(
+            "--lifespan",
+            "on",
+            "--ws",
+            "websockets-sansio",
+            "--no-access-log",
+            "--no-server-header",
+        ),
         *("--proxy-headers", "--forwarded-allow-ips", "*"),  # only Envoy can reach the socket
         *("--timeout-graceful-shutdown", "8"),
         files=(number,),

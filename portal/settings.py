@@ -56,7 +56,9 @@ CERTIFICATES_DIR = PORTICO_HOME / "certificates"
 PORTICO_PORT = env.integer("PORTICO_PORT", 8000, minimum=1, maximum=65535)
 PORTICO_TLS_PORT = env.integer("PORTICO_TLS_PORT", 8443, minimum=1, maximum=65535)
 PORTICO_GATEWAY_PORT = env.integer("PORTICO_GATEWAY_PORT", 9443, minimum=1, maximum=65535)
-PORTICO_GATEWAY_HTTP_PORT = env.integer("PORTICO_GATEWAY_HTTP_PORT", 9080, minimum=1, maximum=65535)
+PORTICO_GATEWAY_HTTP_PORT = env.integer(
+    "PORTICO_GATEWAY_HTTP_PORT", 9080, minimum=1, maximum=65535
+)
 PORTICO_HOST = env.string("PORTICO_HOST", "localhost")
 PORTICO_BIND = env.string("PORTICO_BIND", "0.0.0.0")
 WEB_SOCKET = RUN_DIR / "web.sock"
@@ -68,7 +70,12 @@ TLS_CERTIFICATE = env.string("PORTICO_TLS_CERTIFICATE")
 TLS_KEY = env.string("PORTICO_TLS_KEY")
 
 ALLOWED_HOSTS = [
-    "localhost", "127.0.0.1", "[::1]", PORTICO_HOST, socket.gethostname(), *env.words("PORTICO_ALLOWED_HOSTS")
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    PORTICO_HOST,
+    socket.gethostname(),
+    *env.words("PORTICO_ALLOWED_HOSTS"),
 ]
 CSRF_TRUSTED_ORIGINS = [f"https://{host}:{PORTICO_TLS_PORT}" for host in ALLOWED_HOSTS] + [
     f"http://{host}:{PORTICO_PORT}" for host in ("localhost", "127.0.0.1", "[::1]")
@@ -91,7 +98,9 @@ DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "process")
 INSTANCE_UID_BASE = env.integer("PORTICO_INSTANCE_UID_BASE", 20000, minimum=2000)
 MAX_REQUEST_TIMEOUT_MS = env.integer("PORTICO_MAX_REQUEST_TIMEOUT_MS", 180_000, minimum=1)
 MAX_BODY_BYTES = env.integer("PORTICO_MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024)
-MAX_UPLOAD_BYTES = env.integer("PORTICO_MAX_UPLOAD_BYTES", 5 * 1024**3, minimum=1024, maximum=2**50)
+MAX_UPLOAD_BYTES = env.integer(
+    "PORTICO_MAX_UPLOAD_BYTES", 5 * 1024**3, minimum=1024, maximum=2**50
+)
 MAX_UNPACKED_BYTES = env.integer(
     "PORTICO_MAX_UNPACKED_BYTES", 20 * 1024**3, minimum=1024, maximum=2**50
 )
@@ -254,7 +263,10 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": f"portico.{INSTALLATION}.", "visibility_timeout": 600}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": f"portico.{INSTALLATION}.",
+    "visibility_timeout": 600,
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_DEFAULT_QUEUE = "default"

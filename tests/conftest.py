@@ -32,7 +32,12 @@ def _is_of_the_kernel(report: pytest.TestReport) -> bool:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a missing part is a failure: a skipped test would hide it for ever."""
     report = yield
-    if IS_CI and report.skipped and not hasattr(report, "wasxfail") and not _is_of_the_kernel(report):
+    if (
+        IS_CI
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and not _is_of_the_kernel(report)
+    ):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
     return report

@@ -45,7 +45,9 @@ def test_every_model_is_registered_well(model: type) -> None:
 def test_every_list_opens(model: type, operator: Client) -> None:
     make_online_endpoint(deployments={"blue": 100})
     meta = model._meta  # type: ignore[attr-defined]
-    reply = operator.get(reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"), {"q": "a"})
+    reply = operator.get(
+        reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"), {"q": "a"}
+    )
     assert reply.status_code == 200
 
 
@@ -54,7 +56,11 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(
 ) -> None:
     for _ in range(5):
         make_online_endpoint(deployments={"blue": 100, "green": 0})
-    for name in ("endpoints_onlineendpoint", "deployments_onlinedeployment", "deployments_instance"):
+    for name in (
+        "endpoints_onlineendpoint",
+        "deployments_onlinedeployment",
+        "deployments_instance",
+    ):
         with django_assert_max_num_queries(10):
             operator.get(reverse(f"admin:{name}_changelist"))
 

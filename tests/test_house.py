@@ -16,7 +16,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from portal import env
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("portal", "api", "monitoring", "deployments", "endpoints", "workspaces", "inference_server", "cli")
+OURS = (
+    "portal",
+    "api",
+    "monitoring",
+    "deployments",
+    "endpoints",
+    "workspaces",
+    "inference_server",
+    "cli",
+)
 LONGEST = 500
 
 
@@ -29,7 +38,11 @@ def files(*patterns: str) -> list[Path]:
         text=True,
         check=True,
     ).stdout.splitlines()
-    return [ROOT / name for name in sorted(set(listed)) if "/vendor/" not in name and (ROOT / name).exists()]
+    return [
+        ROOT / name
+        for name in sorted(set(listed))
+        if "/vendor/" not in name and (ROOT / name).exists()
+    ]
 
 
 def test_no_file_of_ours_has_more_than_500_lines() -> None:
@@ -47,7 +60,9 @@ def test_migrations_are_complete() -> None:
 
 
 def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
-    documented = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)`", (ROOT / "docs/settings.md").read_text(), re.M))
+    documented = set(
+        re.findall(r"^\| `([A-Z][A-Z0-9_]+)`", (ROOT / "docs/settings.md").read_text(), re.M)
+    )
     read = {name for name in env.names_read if not name.endswith("_FILE")}
     assert read - documented == set(), "read but not in docs/settings.md"
     assert documented - read == set(), "in docs/settings.md but read by nobody"
@@ -55,7 +70,14 @@ def test_every_setting_is_documented_and_every_documented_one_is_read() -> None:
 
 def test_only_settings_and_their_readers_look_at_the_environment() -> None:
     allowed = {"portal/env.py", "portal/asgi.py", "portal/celery.py", "manage.py", "install.py"}
-    guests = ("inference_server/", "cli/", "tests/", "benchmarks/", "deployments/runtimes/", "deployments/sample/")
+    guests = (
+        "inference_server/",
+        "cli/",
+        "tests/",
+        "benchmarks/",
+        "deployments/runtimes/",
+        "deployments/sample/",
+    )
     lookers = []
     for path in files("*.py"):
         name = str(path.relative_to(ROOT))
@@ -65,8 +87,16 @@ def test_only_settings_and_their_readers_look_at_the_environment() -> None:
             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}:
                 lookers.append(f"{name}:{node.lineno}")
     # What a child process is given is copied from ours in these places.
-    copies = {"portal/launch.py", "portal/programs.py", "portal/processes.py", "portal/supervisor.py"}
-    copies |= {"deployments/environments/interpreters.py", "deployments/environments/uv_command.py"}
+    copies = {
+        "portal/launch.py",
+        "portal/programs.py",
+        "portal/processes.py",
+        "portal/supervisor.py",
+    }
+    copies |= {
+        "deployments/environments/interpreters.py",
+        "deployments/environments/uv_command.py",
+    }
     assert [place for place in lookers if place.split(":")[0] not in copies] == []
 
 
@@ -84,7 +114,8 @@ def test_every_public_module_class_and_function_that_needs_it_says_what_it_does(
 
 def test_no_template_has_inline_script_style_or_handlers() -> None:
     wrong = re.compile(
-        r"<script(?![^>]*\bsrc=)(?![^>]*type=\"application/json\")|<style|\sstyle=|\son[a-z]+=\"|javascript:", re.I
+        r"<script(?![^>]*\bsrc=)(?![^>]*type=\"application/json\")|<style|\sstyle=|\son[a-z]+=\"|javascript:",
+        re.I,
     )
     found = [
         f"{path.relative_to(ROOT)}:{number}"
@@ -107,7 +138,11 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 
 def test_every_address_has_a_name() -> None:
-    nameless = [str(pattern.pattern) for pattern in _patterns(get_resolver().url_patterns) if not pattern.name]
+    nameless = [
+        str(pattern.pattern)
+        for pattern in _patterns(get_resolver().url_patterns)
+        if not pattern.name
+    ]
     assert [text for text in nameless if "admin" not in text and text] == []
 
 

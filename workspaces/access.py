@@ -20,7 +20,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 DENIED: dict[str, tuple[str, ...]] = {
     Role.CONTRIBUTOR: ("members/*",),
-    Role.DATA_SCIENTIST: ("members/*", "write", "delete", "computes/write", "computes/delete", "quotas/write"),
+    Role.DATA_SCIENTIST: (
+        "members/*",
+        "write",
+        "delete",
+        "computes/write",
+        "computes/delete",
+        "quotas/write",
+    ),
 }
 
 

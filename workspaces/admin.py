@@ -93,7 +93,14 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
 @admin.register(InstanceType)
 class InstanceTypeAdmin(admin.ModelAdmin[InstanceType]):
     list_display = (
-        "name", "family", "cores", "memory_bytes", "gpu_count", "gpu_model", "price_per_hour", "is_enabled"
+        "name",
+        "family",
+        "cores",
+        "memory_bytes",
+        "gpu_count",
+        "gpu_model",
+        "price_per_hour",
+        "is_enabled",
     )
     list_editable = ("price_per_hour", "is_enabled")
     list_filter = ("is_enabled", "family")
@@ -115,7 +122,9 @@ class AssetAdmin(admin.ModelAdmin[Any]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.action(description="Archive (hide from lists; what runs goes on)", permissions=["change"])
+    @admin.action(
+        description="Archive (hide from lists; what runs goes on)", permissions=["change"]
+    )
     def archive(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for asset in queryset.select_related("workspace"):
             catalog.archive(asset, by=_operator(request))
@@ -138,7 +147,15 @@ class VersionAdmin(ReadOnlyAdmin):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(VersionAdmin):
-    list_display = ("model", "version", "type", "size_bytes", "file_count", "created_at", "created_by")
+    list_display = (
+        "model",
+        "version",
+        "type",
+        "size_bytes",
+        "file_count",
+        "created_at",
+        "created_by",
+    )
     list_filter = ("type", ("archived_at", admin.EmptyFieldListFilter))
     search_fields = ("model__name", "version", "content_hash")
     list_select_related = ("model", "created_by")

@@ -122,7 +122,12 @@ class Lifecycle(models.Model):
         mine = type(self)._base_manager.filter(pk=self.pk, lease_token=self.lease_token)
         now = timezone.now()
         due_at = None if again_in_seconds is None else now + timedelta(seconds=again_in_seconds)
-        values: dict[str, Any] = {"lease_token": "", "lease_until": None, "due_at": due_at, **changes}
+        values: dict[str, Any] = {
+            "lease_token": "",
+            "lease_until": None,
+            "due_at": due_at,
+            **changes,
+        }
         if to is not None and to != self.state:
             values |= {"state": to, "state_changed_at": now}
         if mine.filter(state=self.state).update(**values):

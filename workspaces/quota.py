@@ -45,7 +45,9 @@ def reserved_cores(instance_count: int, cores: float) -> int:
     return ceil(ceil(1.2 * instance_count) * cores)
 
 
-def check(workspace: Workspace, resource: str, *, used: int, wanted: int, target: str = "") -> None:
+def check(
+    workspace: Workspace, resource: str, *, used: int, wanted: int, target: str = ""
+) -> None:
     """Raise OutOfQuota when `used + wanted` goes over the limit."""
     limit = limit_of(workspace, resource)
     if used + wanted <= limit:

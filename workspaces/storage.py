@@ -82,7 +82,9 @@ def keep_tree(files: Iterable[FileEntry]) -> Content:
     """Store a tree of blobs that are in the store already; paths are safe and stand once each."""
     ordered = sorted(files, key=lambda entry: entry.path)
     if not ordered:
-        raise UserError("There are no files in the upload. Choose at least one file.", target="files")
+        raise UserError(
+            "There are no files in the upload. Choose at least one file.", target="files"
+        )
     paths = {entry.path for entry in ordered}
     for entry in ordered:
         for folder in PurePosixPath(entry.path).parents:

@@ -15,13 +15,16 @@ PREFIX = "ptc_"
 LONGEST_NAME = 100
 
 
-def create_token(user: User, name: str, *, expires_at: datetime | None = None) -> tuple[PersonalToken, str]:
+def create_token(
+    user: User, name: str, *, expires_at: datetime | None = None
+) -> tuple[PersonalToken, str]:
     """Make a token; its text is returned this once and cannot be read again."""
     if not name.strip():
         raise UserError("The token needs a name, for example 'laptop'.", target="name")
     if len(name) > LONGEST_NAME:
         raise UserError(
-            f"The token's name has {len(name)} characters. Give it at most {LONGEST_NAME}.", target="name"
+            f"The token's name has {len(name)} characters. Give it at most {LONGEST_NAME}.",
+            target="name",
         )
     if user.personal_tokens.filter(name=name).exists():
         raise UserError(
@@ -52,7 +55,9 @@ def set_token(user: User, name: str, text: str) -> PersonalToken:
 def user_of(text: str) -> User | None:
     """Whose token this is, if it is usable now; notes the use at most once a minute."""
     # The digest is looked up by index: timing tells nothing about a token that is not known already.
-    token = PersonalToken.objects.usable().select_related("user").filter(digest=_digest(text)).first()
+    token = (
+        PersonalToken.objects.usable().select_related("user").filter(digest=_digest(text)).first()
+    )
     if token is None:
         return None
     now = timezone.now()
@@ -71,7 +76,9 @@ def create_sign_in_link(user: User) -> str:
 
 def use_sign_in_link(text: str) -> User | None:
     """The user to sign in, once; None for a link that is unknown or was used."""
-    links = SignInLink.objects.filter(digest=_digest(text), used_at__isnull=True, user__is_active=True)
+    links = SignInLink.objects.filter(
+        digest=_digest(text), used_at__isnull=True, user__is_active=True
+    )
     if not links.update(used_at=timezone.now()):
         return None
     return User.objects.get(sign_in_links__digest=_digest(text))

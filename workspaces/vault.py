@@ -15,7 +15,9 @@ from workspaces.keyfile import read_or_make_keys
 
 @cache
 def _fernet() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in read_or_make_keys(settings.SECRETS_DIR / "vault.key")])
+    return MultiFernet(
+        [Fernet(key) for key in read_or_make_keys(settings.SECRETS_DIR / "vault.key")]
+    )
 
 
 def seal(text: str) -> str:

@@ -8,182 +8,424 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('endpoints', '0001_online_endpoints'),
-        ('workspaces', '0001_tenancy_and_assets'),
+        ("endpoints", "0001_online_endpoints"),
+        ("workspaces", "0001_tenancy_and_assets"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='OnlineDeployment',
+            name="OnlineDeployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(max_length=20)),
-                ('state_changed_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('lease_token', models.CharField(blank=True, max_length=32)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('due_at', models.DateTimeField(blank=True, db_index=True, null=True)),
-                ('name', models.CharField(max_length=32)),
-                ('type', models.CharField(choices=[('managed', 'Managed'), ('kubernetes', 'Kubernetes')], default='managed', max_length=10)),
-                ('description', models.TextField(blank=True)),
-                ('tags', models.JSONField(blank=True, default=dict)),
-                ('properties', models.JSONField(blank=True, default=dict)),
-                ('instance_count', models.PositiveSmallIntegerField(default=1)),
-                ('failure', models.JSONField(blank=True, default=dict)),
-                ('cancel_requested', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='endpoints.onlineendpoint')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("state", models.CharField(max_length=20)),
+                ("state_changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("lease_token", models.CharField(blank=True, max_length=32)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("due_at", models.DateTimeField(blank=True, db_index=True, null=True)),
+                ("name", models.CharField(max_length=32)),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[("managed", "Managed"), ("kubernetes", "Kubernetes")],
+                        default="managed",
+                        max_length=10,
+                    ),
+                ),
+                ("description", models.TextField(blank=True)),
+                ("tags", models.JSONField(blank=True, default=dict)),
+                ("properties", models.JSONField(blank=True, default=dict)),
+                ("instance_count", models.PositiveSmallIntegerField(default=1)),
+                ("failure", models.JSONField(blank=True, default=dict)),
+                ("cancel_requested", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deployments",
+                        to="endpoints.onlineendpoint",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'online deployment',
-                'ordering': ('endpoint_id', 'name'),
+                "verbose_name": "online deployment",
+                "ordering": ("endpoint_id", "name"),
             },
         ),
         migrations.CreateModel(
-            name='Operation',
+            name="Operation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('create', 'Create'), ('update', 'Update'), ('scale', 'Scale'), ('delete', 'Delete')], max_length=10)),
-                ('state', models.CharField(choices=[('Running', 'Running'), ('Succeeded', 'Succeeded'), ('Failed', 'Failed'), ('Canceled', 'Canceled')], default='Running', max_length=10)),
-                ('revision_number', models.PositiveIntegerField(blank=True, null=True)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('failure', models.JSONField(blank=True, default=dict)),
-                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='operations', to='deployments.onlinedeployment')),
-                ('started_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("create", "Create"),
+                            ("update", "Update"),
+                            ("scale", "Scale"),
+                            ("delete", "Delete"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("Running", "Running"),
+                            ("Succeeded", "Succeeded"),
+                            ("Failed", "Failed"),
+                            ("Canceled", "Canceled"),
+                        ],
+                        default="Running",
+                        max_length=10,
+                    ),
+                ),
+                ("revision_number", models.PositiveIntegerField(blank=True, null=True)),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("failure", models.JSONField(blank=True, default=dict)),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="operations",
+                        to="deployments.onlinedeployment",
+                    ),
+                ),
+                (
+                    "started_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-started_at', '-pk'),
+                "ordering": ("-started_at", "-pk"),
             },
         ),
         migrations.CreateModel(
-            name='Phase',
+            name="Phase",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(choices=[('Validate', 'Validate'), ('Fetch model', 'Fetch Model'), ('Build environment', 'Build Environment'), ('Start', 'Start'), ('Load model', 'Load Model'), ('Probe', 'Probe'), ('Register route', 'Register Route'), ('Remove', 'Remove')], max_length=20)),
-                ('state', models.CharField(choices=[('Running', 'Running'), ('Succeeded', 'Succeeded'), ('Failed', 'Failed'), ('Canceled', 'Canceled')], default='Running', max_length=10)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('expected_seconds', models.FloatField(blank=True, null=True)),
-                ('deadline_at', models.DateTimeField(blank=True, null=True)),
-                ('log', models.TextField(blank=True)),
-                ('operation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='phases', to='deployments.operation')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        choices=[
+                            ("Validate", "Validate"),
+                            ("Fetch model", "Fetch Model"),
+                            ("Build environment", "Build Environment"),
+                            ("Start", "Start"),
+                            ("Load model", "Load Model"),
+                            ("Probe", "Probe"),
+                            ("Register route", "Register Route"),
+                            ("Remove", "Remove"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("Running", "Running"),
+                            ("Succeeded", "Succeeded"),
+                            ("Failed", "Failed"),
+                            ("Canceled", "Canceled"),
+                        ],
+                        default="Running",
+                        max_length=10,
+                    ),
+                ),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("expected_seconds", models.FloatField(blank=True, null=True)),
+                ("deadline_at", models.DateTimeField(blank=True, null=True)),
+                ("log", models.TextField(blank=True)),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="phases",
+                        to="deployments.operation",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('started_at', 'pk'),
+                "ordering": ("started_at", "pk"),
             },
         ),
         migrations.CreateModel(
-            name='Revision',
+            name="Revision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('scoring_script', models.CharField(blank=True, max_length=500)),
-                ('environment_variables_sealed', models.TextField(blank=True)),
-                ('request_timeout_ms', models.PositiveIntegerField(default=5000)),
-                ('max_concurrent_requests_per_instance', models.PositiveIntegerField(default=1)),
-                ('max_queue_wait_ms', models.PositiveIntegerField(default=500)),
-                ('liveness_probe', models.JSONField(blank=True, default=dict)),
-                ('readiness_probe', models.JSONField(blank=True, default=dict)),
-                ('model_mount_path', models.CharField(blank=True, max_length=255)),
-                ('app_insights_enabled', models.BooleanField(default=False)),
-                ('data_collector', models.JSONField(blank=True, default=dict)),
-                ('egress_public_network_access', models.CharField(default='enabled', max_length=8)),
-                ('private_network_connection', models.BooleanField(default=False)),
-                ('scale_type', models.CharField(default='default', max_length=30)),
-                ('warnings', models.JSONField(blank=True, default=list)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('code_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='workspaces.codeversion')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='revisions', to='deployments.onlinedeployment')),
-                ('environment_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='workspaces.environmentversion')),
-                ('instance_type', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='workspaces.instancetype')),
-                ('model_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='workspaces.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("scoring_script", models.CharField(blank=True, max_length=500)),
+                ("environment_variables_sealed", models.TextField(blank=True)),
+                ("request_timeout_ms", models.PositiveIntegerField(default=5000)),
+                ("max_concurrent_requests_per_instance", models.PositiveIntegerField(default=1)),
+                ("max_queue_wait_ms", models.PositiveIntegerField(default=500)),
+                ("liveness_probe", models.JSONField(blank=True, default=dict)),
+                ("readiness_probe", models.JSONField(blank=True, default=dict)),
+                ("model_mount_path", models.CharField(blank=True, max_length=255)),
+                ("app_insights_enabled", models.BooleanField(default=False)),
+                ("data_collector", models.JSONField(blank=True, default=dict)),
+                (
+                    "egress_public_network_access",
+                    models.CharField(default="enabled", max_length=8),
+                ),
+                ("private_network_connection", models.BooleanField(default=False)),
+                ("scale_type", models.CharField(default="default", max_length=30)),
+                ("warnings", models.JSONField(blank=True, default=list)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "code_version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revisions",
+                        to="workspaces.codeversion",
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="revisions",
+                        to="deployments.onlinedeployment",
+                    ),
+                ),
+                (
+                    "environment_version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revisions",
+                        to="workspaces.environmentversion",
+                    ),
+                ),
+                (
+                    "instance_type",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revisions",
+                        to="workspaces.instancetype",
+                    ),
+                ),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revisions",
+                        to="workspaces.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-number',),
+                "ordering": ("-number",),
             },
         ),
         migrations.AddField(
-            model_name='onlinedeployment',
-            name='revision',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='deployments.revision'),
+            model_name="onlinedeployment",
+            name="revision",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="deployments.revision",
+            ),
         ),
         migrations.AddField(
-            model_name='onlinedeployment',
-            name='serving_revision',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='deployments.revision'),
+            model_name="onlinedeployment",
+            name="serving_revision",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="deployments.revision",
+            ),
         ),
         migrations.CreateModel(
-            name='Instance',
+            name="Instance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('state', models.CharField(choices=[('Starting', 'Starting'), ('Healthy', 'Healthy'), ('Exited', 'Exited'), ('Draining', 'Draining')], default='Starting', max_length=10)),
-                ('address', models.CharField(blank=True, max_length=255)),
-                ('restarts', models.PositiveIntegerField(default=0)),
-                ('start_after', models.DateTimeField(default=django.utils.timezone.now)),
-                ('remove_after', models.DateTimeField(blank=True, null=True)),
-                ('code', models.CharField(blank=True, max_length=60)),
-                ('reason', models.TextField(blank=True)),
-                ('evidence', models.JSONField(blank=True, default=list)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ready_at', models.DateTimeField(blank=True, null=True)),
-                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='instances', to='deployments.onlinedeployment')),
-                ('revision', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='instances', to='deployments.revision')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("name", models.CharField(max_length=120, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("Starting", "Starting"),
+                            ("Healthy", "Healthy"),
+                            ("Exited", "Exited"),
+                            ("Draining", "Draining"),
+                        ],
+                        default="Starting",
+                        max_length=10,
+                    ),
+                ),
+                ("address", models.CharField(blank=True, max_length=255)),
+                ("restarts", models.PositiveIntegerField(default=0)),
+                ("start_after", models.DateTimeField(default=django.utils.timezone.now)),
+                ("remove_after", models.DateTimeField(blank=True, null=True)),
+                ("code", models.CharField(blank=True, max_length=60)),
+                ("reason", models.TextField(blank=True)),
+                ("evidence", models.JSONField(blank=True, default=list)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ready_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="instances",
+                        to="deployments.onlinedeployment",
+                    ),
+                ),
+                (
+                    "revision",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="instances",
+                        to="deployments.revision",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('number', 'pk'),
+                "ordering": ("number", "pk"),
             },
         ),
         migrations.CreateModel(
-            name='InstanceSpan',
+            name="InstanceSpan",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('endpoint_name', models.CharField(max_length=32)),
-                ('deployment_name', models.CharField(max_length=32)),
-                ('instance_name', models.CharField(max_length=120)),
-                ('instance_type', models.CharField(max_length=60)),
-                ('price_per_hour', models.DecimalField(decimal_places=4, max_digits=10)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='instance_spans', to='workspaces.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("endpoint_name", models.CharField(max_length=32)),
+                ("deployment_name", models.CharField(max_length=32)),
+                ("instance_name", models.CharField(max_length=120)),
+                ("instance_type", models.CharField(max_length=60)),
+                ("price_per_hour", models.DecimalField(decimal_places=4, max_digits=10)),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="instance_spans",
+                        to="workspaces.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-started_at',),
-                'indexes': [models.Index(fields=['workspace', 'endpoint_name', 'started_at'], name='instance_span_endpoint')],
-                'constraints': [models.UniqueConstraint(fields=('instance_name', 'started_at'), name='instance_span_once')],
+                "ordering": ("-started_at",),
+                "indexes": [
+                    models.Index(
+                        fields=["workspace", "endpoint_name", "started_at"],
+                        name="instance_span_endpoint",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("instance_name", "started_at"), name="instance_span_once"
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='operation',
-            index=models.Index(fields=['deployment', '-started_at'], name='operation_recent'),
+            model_name="operation",
+            index=models.Index(fields=["deployment", "-started_at"], name="operation_recent"),
         ),
         migrations.AddConstraint(
-            model_name='phase',
-            constraint=models.UniqueConstraint(fields=('operation', 'name'), name='phase_once'),
+            model_name="phase",
+            constraint=models.UniqueConstraint(fields=("operation", "name"), name="phase_once"),
         ),
         migrations.AddConstraint(
-            model_name='revision',
-            constraint=models.UniqueConstraint(fields=('deployment', 'number'), name='revision_number'),
+            model_name="revision",
+            constraint=models.UniqueConstraint(
+                fields=("deployment", "number"), name="revision_number"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='onlinedeployment',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), models.F('endpoint'), name='deployment_name'),
+            model_name="onlinedeployment",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"),
+                models.F("endpoint"),
+                name="deployment_name",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='onlinedeployment',
-            constraint=models.CheckConstraint(condition=models.Q(('instance_count__gte', 1)), name='deployment_instance_count'),
+            model_name="onlinedeployment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("instance_count__gte", 1)), name="deployment_instance_count"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.UniqueConstraint(fields=('deployment', 'revision', 'number'), name='instance_number'),
+            model_name="instance",
+            constraint=models.UniqueConstraint(
+                fields=("deployment", "revision", "number"), name="instance_number"
+            ),
         ),
     ]

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('deployments', '0002_sample_load'),
+        ("deployments", "0002_sample_load"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='onlinedeployment',
-            name='takes_traffic_when_ready',
+            model_name="onlinedeployment",
+            name="takes_traffic_when_ready",
             field=models.BooleanField(db_default=False, default=False),
         ),
     ]

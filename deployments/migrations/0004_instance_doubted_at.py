@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('deployments', '0003_takes_traffic_when_ready'),
+        ("deployments", "0003_takes_traffic_when_ready"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='instance',
-            name='doubted_at',
+            model_name="instance",
+            name="doubted_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
     ]

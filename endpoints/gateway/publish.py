@@ -30,7 +30,9 @@ class UpstreamFacts:
 
 def touch(endpoint: OnlineEndpoint) -> None:
     """Announce, when this transaction commits, that the endpoint's routes changed."""
-    OnlineEndpoint.objects.filter(pk=endpoint.pk).update(published_version=F("published_version") + 1)
+    OnlineEndpoint.objects.filter(pk=endpoint.pk).update(
+        published_version=F("published_version") + 1
+    )
     _announce(endpoint.pk)
 
 
@@ -80,7 +82,9 @@ def versions() -> dict[int, int]:
 
 def routes(ids: list[int] | None = None) -> Iterator[tuple[int, EndpointRoute]]:
     """The routes of these endpoints (all when None), by id; endpoints that are being deleted are left out."""
-    rows = OnlineEndpoint.objects.exclude(state=EndpointState.DELETING).prefetch_related("upstreams")
+    rows = OnlineEndpoint.objects.exclude(state=EndpointState.DELETING).prefetch_related(
+        "upstreams"
+    )
     if ids is not None:
         rows = rows.filter(pk__in=ids)
     for endpoint in rows.iterator(chunk_size=500):

@@ -8,68 +8,124 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('workspaces', '0001_tenancy_and_assets'),
+        ("workspaces", "0001_tenancy_and_assets"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='OnlineEndpoint',
+            name="OnlineEndpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(max_length=20)),
-                ('state_changed_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('lease_token', models.CharField(blank=True, max_length=32)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('due_at', models.DateTimeField(blank=True, db_index=True, null=True)),
-                ('name', models.CharField(max_length=32)),
-                ('description', models.TextField(blank=True)),
-                ('tags', models.JSONField(blank=True, default=dict)),
-                ('properties', models.JSONField(blank=True, default=dict)),
-                ('auth_mode', models.CharField(choices=[('key', 'Key'), ('aml_token', 'Aml Token'), ('aad_token', 'Aad Token')], default='key', max_length=10)),
-                ('compute', models.CharField(blank=True, max_length=200)),
-                ('identity', models.JSONField(blank=True, default=dict)),
-                ('public_network_access', models.CharField(choices=[('enabled', 'Enabled'), ('disabled', 'Disabled')], default='enabled', max_length=8)),
-                ('location', models.CharField(default='local', max_length=40)),
-                ('traffic', models.JSONField(blank=True, default=dict)),
-                ('mirror_traffic', models.JSONField(blank=True, default=dict)),
-                ('primary_key_sealed', models.TextField(blank=True)),
-                ('secondary_key_sealed', models.TextField(blank=True)),
-                ('revision', models.PositiveIntegerField(default=1)),
-                ('published_version', models.PositiveIntegerField(default=1)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='online_endpoints', to='workspaces.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("state", models.CharField(max_length=20)),
+                ("state_changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("lease_token", models.CharField(blank=True, max_length=32)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("due_at", models.DateTimeField(blank=True, db_index=True, null=True)),
+                ("name", models.CharField(max_length=32)),
+                ("description", models.TextField(blank=True)),
+                ("tags", models.JSONField(blank=True, default=dict)),
+                ("properties", models.JSONField(blank=True, default=dict)),
+                (
+                    "auth_mode",
+                    models.CharField(
+                        choices=[
+                            ("key", "Key"),
+                            ("aml_token", "Aml Token"),
+                            ("aad_token", "Aad Token"),
+                        ],
+                        default="key",
+                        max_length=10,
+                    ),
+                ),
+                ("compute", models.CharField(blank=True, max_length=200)),
+                ("identity", models.JSONField(blank=True, default=dict)),
+                (
+                    "public_network_access",
+                    models.CharField(
+                        choices=[("enabled", "Enabled"), ("disabled", "Disabled")],
+                        default="enabled",
+                        max_length=8,
+                    ),
+                ),
+                ("location", models.CharField(default="local", max_length=40)),
+                ("traffic", models.JSONField(blank=True, default=dict)),
+                ("mirror_traffic", models.JSONField(blank=True, default=dict)),
+                ("primary_key_sealed", models.TextField(blank=True)),
+                ("secondary_key_sealed", models.TextField(blank=True)),
+                ("revision", models.PositiveIntegerField(default=1)),
+                ("published_version", models.PositiveIntegerField(default=1)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="online_endpoints",
+                        to="workspaces.workspace",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'online endpoint',
-                'ordering': ('name',),
+                "verbose_name": "online endpoint",
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Upstream',
+            name="Upstream",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('deployment_name', models.CharField(max_length=32)),
-                ('addresses', models.JSONField(blank=True, default=list)),
-                ('instance_count', models.PositiveIntegerField(default=1)),
-                ('max_concurrent_requests_per_instance', models.PositiveIntegerField(default=1)),
-                ('request_timeout_ms', models.PositiveIntegerField(default=5000)),
-                ('scoring_path', models.CharField(default='/score', max_length=500)),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='upstreams', to='endpoints.onlineendpoint')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("deployment_name", models.CharField(max_length=32)),
+                ("addresses", models.JSONField(blank=True, default=list)),
+                ("instance_count", models.PositiveIntegerField(default=1)),
+                ("max_concurrent_requests_per_instance", models.PositiveIntegerField(default=1)),
+                ("request_timeout_ms", models.PositiveIntegerField(default=5000)),
+                ("scoring_path", models.CharField(default="/score", max_length=500)),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="upstreams",
+                        to="endpoints.onlineendpoint",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='onlineendpoint',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='endpoint_name'),
+            model_name="onlineendpoint",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"), name="endpoint_name"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='upstream',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('deployment_name'), models.F('endpoint'), name='upstream_deployment_name'),
+            model_name="upstream",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("deployment_name"),
+                models.F("endpoint"),
+                name="upstream_deployment_name",
+            ),
         ),
     ]

@@ -67,7 +67,9 @@ def script_warnings(spec: DeploymentSpec, installed: list[str]) -> list[str]:
         return []
     name = spec.scoring_script
     try:
-        source = storage.read_file(spec.code.content_hash, name, limit=scripts.LARGEST_PARSED_BYTES + 1)
+        source = storage.read_file(
+            spec.code.content_hash, name, limit=scripts.LARGEST_PARSED_BYTES + 1
+        )
         script = scripts.read_script(source)
     except (NotFound, SyntaxError, ValueError):
         return []

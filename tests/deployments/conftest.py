@@ -43,7 +43,9 @@ class Factory:
         self.workspace = workspace
         self.alice = make_user("alice")
 
-    def spec(self, name: str = "blue", script: bytes = SCRIPT, **changes: object) -> DeploymentSpec:
+    def spec(
+        self, name: str = "blue", script: bytes = SCRIPT, **changes: object
+    ) -> DeploymentSpec:
         code = storage.put_tree([("score.py", io.BytesIO(script))])
         version = content_version(code.content_hash)
         model = storage.put_tree([("m.pkl", io.BytesIO(b"weights"))])
@@ -68,7 +70,9 @@ class Factory:
     def endpoint(self, name: str = "") -> OnlineEndpoint:
         return make_online_endpoint(self.workspace, name)
 
-    def deployment(self, endpoint: OnlineEndpoint | None = None, **changes: object) -> OnlineDeployment:
+    def deployment(
+        self, endpoint: OnlineEndpoint | None = None, **changes: object
+    ) -> OnlineDeployment:
         endpoint = endpoint or self.endpoint()
         return create_deployment(endpoint, self.spec(**changes), by=self.alice)  # type: ignore[arg-type]
 

@@ -43,7 +43,9 @@ def provisioned(deployment: OnlineDeployment) -> OnlineDeployment:
         advance_once(fresh)
         time.sleep(0.05)
     seen = list(Instance.objects.values("name", "state", "reason", "evidence"))
-    raise AssertionError(f"still {fresh.state}: {seen} {list(fresh.operations.get().phases.all())}")
+    raise AssertionError(
+        f"still {fresh.state}: {seen} {list(fresh.operations.get().phases.all())}"
+    )
 
 
 def score(deployment: OnlineDeployment, body: str) -> httpx.Response:
@@ -60,7 +62,11 @@ def test_a_script_scores(make: Factory) -> None:
 
 
 FAULTS = [
-    (b"import nowhere_to_be_found\ndef run(x): pass\n", "UserScriptImportError", "nowhere_to_be_found"),
+    (
+        b"import nowhere_to_be_found\ndef run(x): pass\n",
+        "UserScriptImportError",
+        "nowhere_to_be_found",
+    ),
     (b"def init():\n    pass\n", "UserScriptFunctionNotFound", "run"),
     (
         b"def init():\n    open('model.pkl')\n\ndef run(x): pass\n",

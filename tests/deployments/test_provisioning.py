@@ -106,7 +106,9 @@ def test_a_server_that_never_becomes_ready_fails_after_its_probes(
     assert "2 probes failed" in deployment.failure["cause"]
 
 
-def test_a_crash_that_repeats_fails_after_a_few_starts(make: Factory, runtime: FakeRuntime) -> None:
+def test_a_crash_that_repeats_fails_after_a_few_starts(
+    make: Factory, runtime: FakeRuntime
+) -> None:
     runtime.plan("", Plan(outcome=FAILS.outcome, code="", reason="killed", exit_code=9))
     deployment = make.deployment()
     for _ in range(20):
@@ -146,7 +148,9 @@ def test_a_failed_update_leaves_the_old_revision_serving(
     deployment = advance_until(make.deployment(), *DONE)
     before, serving = addresses(deployment), deployment.serving_revision
     runtime.plan("", FAILS)
-    update_deployment(deployment, make.spec(script=b"def init(): 1/0\ndef run(x): pass\n"), by=None)
+    update_deployment(
+        deployment, make.spec(script=b"def init(): 1/0\ndef run(x): pass\n"), by=None
+    )
     deployment = advance_until(deployment, *DONE)
     assert (deployment.state, deployment.serving_revision) == ("Failed", serving)
     assert addresses(deployment) == before
@@ -319,7 +323,12 @@ def test_what_runs_without_a_row_is_removed(make: Factory, runtime: FakeRuntime)
     kept = running(runtime)
     runtime.ensure(
         InstanceSpec(
-            name="nobody.knows.me.1.0", owner=1, code_dir=None, scoring_script="", model_dir=None, python=None
+            name="nobody.knows.me.1.0",
+            owner=1,
+            code_dir=None,
+            scoring_script="",
+            model_dir=None,
+            python=None,
         )
     )
     assert instances.remove_orphans() == ["nobody.knows.me.1.0"]

@@ -51,7 +51,9 @@ def test_a_script_that_is_no_python_raises() -> None:
         read_script("def run(:")
 
 
-@pytest.mark.parametrize("source", ["-" * 100_000 + "1", "a" + ".b" * 100_000, "not " * 50_000 + "1"])
+@pytest.mark.parametrize(
+    "source", ["-" * 100_000 + "1", "a" + ".b" * 100_000, "not " * 50_000 + "1"]
+)
 def test_a_script_nested_too_deeply_is_a_syntax_error(source: str) -> None:
     with pytest.raises(SyntaxError, match="nested too deeply"):
         read_script(source)

@@ -61,13 +61,25 @@ class Sample:
         request = urllib.request.Request(
             f"{self.house.plain_scoring_url}/diabetes/score",
             data=BODY,
-            headers={"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **headers},
+            headers={
+                "Authorization": f"Bearer {self.key}",
+                "Content-Type": "application/json",
+                **headers,
+            },
         )
         try:
             with urllib.request.urlopen(request, timeout=20) as reply:
-                return reply.status, reply.read().decode(), {k.lower(): v for k, v in reply.headers.items()}
+                return (
+                    reply.status,
+                    reply.read().decode(),
+                    {k.lower(): v for k, v in reply.headers.items()},
+                )
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode(), {k.lower(): v for k, v in error.headers.items()}
+            return (
+                error.code,
+                error.read().decode(),
+                {k.lower(): v for k, v in error.headers.items()},
+            )
         except OSError:
             return 0, "", {}
 
@@ -100,7 +112,7 @@ class Sample:
                 continue
             if mark in words and "--entry_script" in words and str(self.house.home) in words:
                 found.append(process)
-        assert len(found) == 1, found
+        assert len(found) == 1, [process.as_dict(["pid", "ppid", "cmdline"]) for process in found]
         return [found[0], *found[0].children(recursive=True)]
 
 
@@ -186,7 +198,9 @@ def test_scoring_never_notices_that_a_part_of_the_portal_was_killed(
     sample.house.wait_for(lambda: load[200] > 5, 10, "begin to score")
     sample.house.kill(name)
     sample.house.wait_for(
-        lambda: sample.house.is_well() and sample.is_whole(), RECOVERED_WITHIN_SECONDS, f"recover {name}"
+        lambda: sample.house.is_well() and sample.is_whole(),
+        RECOVERED_WITHIN_SECONDS,
+        f"recover {name}",
     )
     assert set(load) == {200}, load
 
@@ -250,7 +264,9 @@ def test_removing_the_sample_takes_everything_away(sample: Sample) -> None:
     assert sample.house.run("sample", "--remove").returncode == 0
     sample.house.wait_for(lambda: sample.score()[0] == 401, 10, "stop answering")
     sample.house.wait_for(
-        lambda: sample.census()["running"] == sample.census()["rows"] == [], 30, "remove the instances"
+        lambda: sample.census()["running"] == sample.census()["rows"] == [],
+        30,
+        "remove the instances",
     )
     # And it can be had again: tests run in any order.
     again = sample.house.run("sample")

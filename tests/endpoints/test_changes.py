@@ -28,7 +28,22 @@ def test_an_endpoint_is_made_with_two_different_sealed_keys() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "ab", "x" * 33, "1abc", "my_model", "abc-", "-abc", "a b c", "ümlaut", "abc\n", "a.b.c", "名前です", None, 7],
+    [
+        "",
+        "ab",
+        "x" * 33,
+        "1abc",
+        "my_model",
+        "abc-",
+        "-abc",
+        "a b c",
+        "ümlaut",
+        "abc\n",
+        "a.b.c",
+        "名前です",
+        None,
+        7,
+    ],
 )
 def test_a_wrong_name_is_refused(name: Any) -> None:
     with pytest.raises(UserError) as caught:
@@ -51,7 +66,11 @@ def test_a_taken_name_is_a_conflict_whatever_its_case_or_workspace() -> None:
 
 def test_all_wrong_fields_are_told_at_once() -> None:
     spec: Any = EndpointSpec(
-        "ok-name", auth_mode="password", tags={"a": 1}, traffic={"blue": 100}, identity={"type": "x"}  # type: ignore[dict-item]
+        "ok-name",
+        auth_mode="password",
+        tags={"a": 1},
+        traffic={"blue": 100},
+        identity={"type": "x"},  # type: ignore[dict-item]
     )
     with pytest.raises(ValidationFailed) as caught:
         create_endpoint(make_workspace(), spec, by=None)

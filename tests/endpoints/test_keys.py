@@ -41,9 +41,7 @@ def test_a_chosen_key_must_be_usable(value: str) -> None:
 def test_both_keys_must_differ() -> None:
     endpoint = make_online_endpoint()
     with pytest.raises(UserError, match="must differ"):
-        keys.regenerate_key(
-            endpoint, "primary", by=None, value=keys.keys_of(endpoint).secondary
-        )
+        keys.regenerate_key(endpoint, "primary", by=None, value=keys.keys_of(endpoint).secondary)
 
 
 def test_an_unknown_kind_of_key_is_refused() -> None:

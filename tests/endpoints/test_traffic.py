@@ -95,7 +95,9 @@ def test_a_new_split_is_stored_counted_and_recorded() -> None:
 def test_of_two_people_changing_at_once_the_second_is_told_what_the_first_did() -> None:
     endpoint = make_online_endpoint(deployments={"blue": 100, "green": 0})
     set_traffic(endpoint, {"blue": 50, "green": 50}, by=make_user("ana"), based_on=1)
-    with pytest.raises(Conflict, match=r"ana changed the traffic \d+ s ago to blue 50 %, green 50 %"):
+    with pytest.raises(
+        Conflict, match=r"ana changed the traffic \d+ s ago to blue 50 %, green 50 %"
+    ):
         set_traffic(endpoint, {"blue": 90, "green": 10}, by=make_user("alice"), based_on=1)
     endpoint.refresh_from_db()
     assert endpoint.traffic == {"blue": 50, "green": 50}

@@ -67,17 +67,23 @@ def run(*words: str | Path, **variables: str) -> list[float]:
     return scored
 
 
+def assert_predictions(scored: list[float]) -> None:
+    """One of the model's range for each row; how many rows, depends on what was tested last."""
+    assert scored
+    assert all(25 < one < 350 for one in scored)
+
+
 def test_the_curl_command_scores(studio: httpx.Client, tmp_path: Path) -> None:
     script = tmp_path / "score.sh"
     script.write_text(code(studio, "curl"))
-    assert len(run("sh", script)) == 2
+    assert_predictions(run("sh", script))
 
 
 def test_the_python_program_scores(studio: httpx.Client, tmp_path: Path) -> None:
     script = tmp_path / "score.py"
     script.write_text(code(studio, "python"))
     # Isolated: it needs nothing but the standard library.
-    assert len(run(sys.executable, "-I", script)) == 2
+    assert_predictions(run(sys.executable, "-I", script))
 
 
 def test_the_javascript_program_scores(studio: httpx.Client, house: House, tmp_path: Path) -> None:
@@ -86,7 +92,7 @@ def test_the_javascript_program_scores(studio: httpx.Client, house: House, tmp_p
         pytest.skip("Node.js is not installed")
     script = tmp_path / "score.mjs"
     script.write_text(code(studio, "javascript"))
-    assert len(run(node, script, NODE_EXTRA_CA_CERTS=str(house.ca_path))) == 2
+    assert_predictions(run(node, script, NODE_EXTRA_CA_CERTS=str(house.ca_path)))
 
 
 def test_a_wrong_key_ends_the_program_with_the_reason(

@@ -159,7 +159,12 @@ def test_yaml_that_is_no_plain_value_is_a_yaml_error(text: str) -> None:
 )  # fmt: skip
 def test_an_mlmodel_file_is_read_with_care(text: str, flavors: dict[str, object] | None) -> None:
     content = storage.put_tree([("MLmodel", io.BytesIO(text.encode()))])
-    facts: dict[str, Any] = {"leaf": "m", "is_folder": True, "by": None, "type": ModelVersion.Type.MLFLOW}
+    facts: dict[str, Any] = {
+        "leaf": "m",
+        "is_folder": True,
+        "by": None,
+        "type": ModelVersion.Type.MLFLOW,
+    }
     if flavors is None:
         with pytest.raises(UserError, match="MLmodel"):
             catalog.register_model(make_workspace(), "m", content, **facts)

@@ -31,7 +31,13 @@ def content(**files: bytes) -> Content:
 
 def register(workspace: Workspace, data: bytes = b"1", version: str = "") -> ModelVersion:
     return catalog.register_model(
-        workspace, "churn", content(model=data), leaf="model", is_folder=False, by=None, version=version
+        workspace,
+        "churn",
+        content(model=data),
+        leaf="model",
+        is_folder=False,
+        by=None,
+        version=version,
     )
 
 
@@ -78,9 +84,17 @@ def test_archiving_hides_and_restoring_shows(workspace: Workspace) -> None:
 def test_an_mlflow_model_needs_its_mlmodel_file(workspace: Workspace) -> None:
     with pytest.raises(UserError, match="file named MLmodel"):
         catalog.register_model(
-            workspace, "m", content(a=b"1"), leaf="model", is_folder=True, by=None, type="mlflow_model"
+            workspace,
+            "m",
+            content(a=b"1"),
+            leaf="model",
+            is_folder=True,
+            by=None,
+            type="mlflow_model",
         )
-    good = content(MLmodel=b"flavors:\n  sklearn:\n    sklearn_version: 1.5.0\n  python_function: {}\n")
+    good = content(
+        MLmodel=b"flavors:\n  sklearn:\n    sklearn_version: 1.5.0\n  python_function: {}\n"
+    )
     version = catalog.register_model(
         workspace, "m", good, leaf="model", is_folder=True, by=None, type="mlflow_model"
     )
@@ -90,7 +104,9 @@ def test_an_mlflow_model_needs_its_mlmodel_file(workspace: Workspace) -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "-x", "x" * 256, "a b", "ü"])
 def test_a_wrong_name_is_refused_and_nothing_is_kept(workspace: Workspace, name: str) -> None:
     with pytest.raises(UserError, match="name"):
-        catalog.register_model(workspace, name, content(a=b"1"), leaf="a", is_folder=False, by=None)
+        catalog.register_model(
+            workspace, name, content(a=b"1"), leaf="a", is_folder=False, by=None
+        )
     assert not workspace.models.exists()
 
 

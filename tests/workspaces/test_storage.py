@@ -32,7 +32,9 @@ def make_zip(members: dict[str, bytes]) -> io.BytesIO:
 
 
 def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
-    content = storage.put_tree([("a.txt", io.BytesIO(b"one")), ("sub/b.bin", io.BytesIO(b"\x00" * 9))])
+    content = storage.put_tree(
+        [("a.txt", io.BytesIO(b"one")), ("sub/b.bin", io.BytesIO(b"\x00" * 9))]
+    )
     storage.materialise(content.content_hash, tmp_path / "out")
     assert files_of(tmp_path / "out") == ["a.txt", "sub/b.bin"]
     assert (tmp_path / "out/sub/b.bin").read_bytes() == b"\x00" * 9
@@ -59,7 +61,8 @@ def test_an_upload_that_breaks_off_leaves_nothing(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../up", "a/../../b", "/etc/passwd", "C:\\x", "..\\x", "", ".", "a\nb", "x" * 1100, "a\x00"]
+    "path",
+    ["../up", "a/../../b", "/etc/passwd", "C:\\x", "..\\x", "", ".", "a\nb", "x" * 1100, "a\x00"],
 )
 def test_a_path_with_tricks_is_refused(path: str) -> None:
     with pytest.raises(UserError, match="not allowed"):
@@ -87,7 +90,10 @@ def test_what_is_no_zip_says_so() -> None:
 def test_a_single_top_folder_of_a_zip_becomes_the_leaf() -> None:
     content, top = put_zip(make_zip({"model/MLmodel": b"x", "model/data/m.pkl": b"y"}))
     assert top == "model"
-    assert [entry.path for entry in storage.entries(content.content_hash)] == ["MLmodel", "data/m.pkl"]
+    assert [entry.path for entry in storage.entries(content.content_hash)] == [
+        "MLmodel",
+        "data/m.pkl",
+    ]
 
 
 def test_a_link_in_a_folder_is_refused(tmp_path: Path) -> None:

@@ -93,9 +93,7 @@ class ModelVersion(AssetVersion, StoredContent):
 
     class Meta(AssetVersion.Meta):
         abstract = False
-        constraints = (
-            models.UniqueConstraint(fields=("model", "version"), name="model_version"),
-        )
+        constraints = (models.UniqueConstraint(fields=("model", "version"), name="model_version"),)
 
     def __str__(self) -> str:
         return f"{self.model.name}:{self.version}"
@@ -140,9 +138,7 @@ class CodeVersion(AssetVersion, StoredContent):
 
     class Meta(AssetVersion.Meta):
         abstract = False
-        constraints = (
-            models.UniqueConstraint(fields=("code", "version"), name="code_version"),
-        )
+        constraints = (models.UniqueConstraint(fields=("code", "version"), name="code_version"),)
 
     def __str__(self) -> str:
         return f"{self.code.name}:{self.version}"

@@ -14,7 +14,9 @@ class InstanceType(models.Model):
 
     name = models.CharField(max_length=60)
     family = models.CharField(max_length=40, blank=True)
-    cores = models.DecimalField(max_digits=6, decimal_places=2, validators=[MinValueValidator(Decimal("0.01"))])
+    cores = models.DecimalField(
+        max_digits=6, decimal_places=2, validators=[MinValueValidator(Decimal("0.01"))]
+    )
     memory_bytes = models.BigIntegerField(validators=[MinValueValidator(64 * 1024**2)])
     gpu_count = models.PositiveSmallIntegerField(default=0)
     gpu_model = models.CharField(max_length=40, blank=True)

@@ -19,7 +19,9 @@ QUIET_SECONDS = 30
 class Command(BaseCommand):
     """A door to `deployments.samples`; the worker of the running portal does the work."""
 
-    help = "Make the sample endpoint 'diabetes' with two deployments, 90/10, and say how to call it."
+    help = (
+        "Make the sample endpoint 'diabetes' with two deployments, 90/10, and say how to call it."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--workspace", default=settings.FIRST_WORKSPACE["name"])
@@ -73,5 +75,7 @@ class Command(BaseCommand):
                     "Nobody took up the work. Is Portico running? Start it with 'portico up'; the wish is kept."
                 )
             if time.monotonic() - began > WAIT_SECONDS:
-                raise CommandError("It takes unusually long. 'portico doctor' looks for the reason.")
+                raise CommandError(
+                    "It takes unusually long. 'portico doctor' looks for the reason."
+                )
             time.sleep(0.3)

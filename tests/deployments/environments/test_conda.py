@@ -394,7 +394,9 @@ def test_every_curated_environment_reads_as_requirements() -> None:
         assert each.description
 
 
-@pytest.mark.parametrize("text", ["x: &x [a]\ndependencies: *x", "dependencies: [{<<: {pip: [a]}}]"])
+@pytest.mark.parametrize(
+    "text", ["x: &x [a]\ndependencies: *x", "dependencies: [{<<: {pip: [a]}}]"]
+)
 def test_anchors_that_could_make_a_file_grow_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="are not taken"):
         translate_conda(text)

@@ -34,7 +34,9 @@ from tests.deployments.runtimes.stands import (
 PROJECT = Path(__file__).parents[3]
 UNIFIED = Path("/sys/fs/cgroup/unified")
 HAS_GROUPS = not isinstance(detect(f"probe{os.getpid()}"), ProcessLimits)
-needs_groups = pytest.mark.skipif(not HAS_GROUPS, reason="kernel: no control groups may be made here")
+needs_groups = pytest.mark.skipif(
+    not HAS_GROUPS, reason="kernel: no control groups may be made here"
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 V1_AND_HYBRID = """\

@@ -192,10 +192,10 @@ def test_envoy_starts_with_no_endpoint_at_all(stage):
 
 def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage):
     stage.publish_one("kept-kept")
-    with_both = {
-        name: stage.store._endpoints[name] for name in list(stage.store._endpoints)
-    }
-    stage.until(lambda: b"kept-kept" in (stage.snapshot.read_bytes() if stage.snapshot.exists() else b""))
+    with_both = {name: stage.store._endpoints[name] for name in list(stage.store._endpoints)}
+    stage.until(
+        lambda: b"kept-kept" in (stage.snapshot.read_bytes() if stage.snapshot.exists() else b"")
+    )
     stage.stop_xds()
     # A watch that starts from a copy older than what Envoy was told last.
     lines = stage.snapshot.read_bytes().splitlines(keepends=True)
@@ -210,7 +210,10 @@ def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage):
     # Now the rows are read: one endpoint is still there, one was deleted meanwhile.
     def rows_are_read():
         everything = {
-            name: {(key[0], key[1]): orjson.loads(resource.json) for key, resource in resources.items()}
+            name: {
+                (key[0], key[1]): orjson.loads(resource.json)
+                for key, resource in resources.items()
+            }
             for name, resources in with_both.items()
         }
         stage.store.replace_all(everything)
