@@ -35,7 +35,7 @@ def operator(client: Client) -> Client:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_every_model_is_registered_well(model: type) -> None:
-    registered = admin.site._registry.get(model)  # type: ignore[call-overload]
+    registered = admin.site._registry.get(model)
     assert registered is not None, f"{model.__name__} is not in the admin site"
     assert registered.list_display != ("__str__",)
     assert registered.search_fields

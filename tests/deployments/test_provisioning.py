@@ -19,7 +19,7 @@ from deployments.changes import (
 from deployments.models import Instance, InstanceSpan, OnlineDeployment, Operation, Phase
 from deployments.runtimes import InstanceSpec
 from deployments.runtimes.fake import FAILS, HANGS, RUNS_OUT_OF_MEMORY, FakeRuntime, Plan
-from deployments.staging import folder_of, model_dir
+from deployments.staging import folder_of, instance_name, model_dir
 from endpoints.changes import delete_endpoint
 from endpoints.models import OnlineEndpoint
 from endpoints.traffic import set_traffic
@@ -190,7 +190,7 @@ def test_count_and_code_in_one_update_scale_first(make: Factory, runtime: FakeRu
     revisions = set(Instance.objects.values_list("revision__number", flat=True))
     assert 1 in revisions
     deployment = advance_until(deployment, *DONE)
-    assert runtime.starts(instances.instance_name(deployment.revisions.get(number=1), 1)) == 1
+    assert runtime.starts(instance_name(deployment.revisions.get(number=1), 1)) == 1
     assert len(addresses(deployment)) == 2
 
 

@@ -65,15 +65,14 @@ def test_a_taken_name_is_a_conflict_whatever_its_case_or_workspace() -> None:
 
 
 def test_all_wrong_fields_are_told_at_once() -> None:
-    spec: Any = EndpointSpec(
-        "ok-name",
-        auth_mode="password",
-        tags={"a": 1},
-        traffic={"blue": 100},
-        identity={"type": "x"},  # type: ignore[dict-item]
-    )
+    wrong: dict[str, Any] = {
+        "auth_mode": "password",
+        "tags": {"a": 1},
+        "traffic": {"blue": 100},
+        "identity": {"type": "x"},
+    }
     with pytest.raises(ValidationFailed) as caught:
-        create_endpoint(make_workspace(), spec, by=None)
+        create_endpoint(make_workspace(), EndpointSpec("ok-name", **wrong), by=None)
     targets = [error.target for error in caught.value.errors]
     assert targets == ["tags", "auth_mode", "traffic", "identity.type"]
 

@@ -27,7 +27,7 @@ from tests.factories import (
 from workspaces import storage
 from workspaces.models import Environment, EnvironmentVersion, Model, ModelVersion
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,8 @@ def page(client: Client, cast: Cast, rest: str, status: int = 200) -> str:
 
 
 def register(client: Client, cast: Cast, asset: str = "models", /, **fields: Any) -> HttpResponse:
-    answer: HttpResponse = client.post(url(cast, f"{asset}/register"), fields, **HTMX)
+    answer = client.post(url(cast, f"{asset}/register"), fields, headers=HTMX)
+    assert isinstance(answer, HttpResponse)
     return answer
 
 
@@ -162,7 +163,7 @@ def test_the_list_searches_and_shows_what_was_archived_on_request(
     assert "fraud" not in page(alice, cast, "models")
     assert "fraud" in page(alice, cast, "models?archived=1")
     assert "No model matches" in page(alice, cast, "models?q=zzz")
-    part = alice.get(url(cast, "models?q=chu"), **HTMX).content.decode()
+    part = alice.get(url(cast, "models?q=chu"), headers=HTMX).content.decode()
     assert "churn" in part and "<html" not in part
     alice.post(url(cast, "models/fraud/archive"), {"restore": "1"})
     assert "fraud" in page(alice, cast, "models")
@@ -271,7 +272,8 @@ def test_a_new_version_begins_with_the_newest_text(alice: Client, cast: Cast) ->
 
 
 def check(client: Client, cast: Cast, **fields: str) -> HttpResponse:
-    answer: HttpResponse = client.post(url(cast, "environments/check"), fields, **HTMX)
+    answer = client.post(url(cast, "environments/check"), fields, headers=HTMX)
+    assert isinstance(answer, HttpResponse)
     return answer
 
 
@@ -340,7 +342,7 @@ def test_compute_counts_this_workspace_alone(alice: Client, cast: Cast) -> None:
 
 
 def test_instance_types_are_filtered(alice: Client, cast: Cast) -> None:
-    part = alice.get(url(cast, "compute?q=h100"), **HTMX).content.decode()
+    part = alice.get(url(cast, "compute?q=h100"), headers=HTMX).content.decode()
     assert "H100" in part and "Standard_DS1_v2" not in part
     assert "No instance type matches" in page(alice, cast, "compute?q=zzz")
     assert "H100" not in page(alice, cast, "compute?fits=1").split("instance-types")[1]

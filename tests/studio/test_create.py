@@ -29,7 +29,7 @@ from workspaces.models import (
     Quota,
 )
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX = {"HX-Request": "true"}
 SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"
 KEPT = (
     OnlineEndpoint,
@@ -84,12 +84,13 @@ def url_of(cast: Cast, rest: str = "endpoints/create") -> str:
 def send(
     client: Client, cast: Cast, rest: str = "endpoints/create", **changes: Any
 ) -> HttpResponse:
-    answer: HttpResponse = client.post(url_of(cast, rest), filled(**changes), **HTMX)
+    answer = client.post(url_of(cast, rest), filled(**changes), headers=HTMX)
+    assert isinstance(answer, HttpResponse)
     return answer
 
 
 def counts() -> dict[str, int]:
-    return {model.__name__: model.objects.count() for model in KEPT}  # type: ignore[attr-defined]
+    return {model.__name__: model.objects.count() for model in KEPT}
 
 
 def file(name: str, content: bytes) -> SimpleUploadedFile:
@@ -139,7 +140,7 @@ def test_an_existing_endpoint_gets_one_more_deployment_without_traffic(
     assert not page.context["form"]["all_traffic"].value()
     changes = filled(name="green", for_endpoint="churn")
     del changes["all_traffic"]
-    answer = alice.post(url_of(cast, "endpoints/churn/deployments/create"), changes, **HTMX)
+    answer = alice.post(url_of(cast, "endpoints/churn/deployments/create"), changes, headers=HTMX)
     assert answer["HX-Redirect"].endswith("/deployments/green")
     green = endpoint.deployments.get(name="green")
     assert not green.takes_traffic_when_ready

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -30,7 +30,7 @@ from tests.factories import (
 from workspaces import catalog, storage
 from workspaces.models import CodeVersion, ModelVersion
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX = {"HX-Request": "true"}
 SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"
 
 
@@ -98,7 +98,8 @@ def form_of(client: Client, cast: Cast) -> dict[str, Any]:
 
 
 def edit(client: Client, cast: Cast, **changes: Any) -> HttpResponse:
-    answer: HttpResponse = client.post(url(cast, "/edit"), form_of(client, cast) | changes, **HTMX)
+    answer = client.post(url(cast, "/edit"), form_of(client, cast) | changes, headers=HTMX)
+    assert isinstance(answer, HttpResponse)
     return answer
 
 
@@ -112,17 +113,17 @@ def test_a_busy_deployment_asks_again_and_a_settled_one_does_not(
     text = page(alice, cast)
     assert 'hx-trigger="every 1s, live:now"' in text
     assert "Cancel operation" in text
-    part = alice.get(url(cast), **HTMX)
+    part = alice.get(url(cast), headers=HTMX)
     assert part.status_code == 200
     OnlineDeployment.objects.filter(pk=deployment.pk).update(state="Succeeded")
     assert 'hx-trigger="every' not in page(alice, cast)
-    assert alice.get(url(cast), **HTMX).status_code == 286
+    assert alice.get(url(cast), headers=HTMX).status_code == 286
 
 
 def test_the_part_is_contained_in_the_page(alice: Client, cast: Cast) -> None:
     runnable(cast)
     for tab in ("overview", "instances", "revisions"):
-        part = alice.get(url(cast, f"?tab={tab}"), **HTMX).content.decode()
+        part = alice.get(url(cast, f"?tab={tab}"), headers=HTMX).content.decode()
         assert "<html" not in part
         assert 'id="deployment-body"' in part
         assert 'id="deployment-body"' in page(alice, cast, f"?tab={tab}")
@@ -149,7 +150,7 @@ def test_phases_to_come_are_shown_with_how_long_they_usually_take(
 
 def test_who_watches_a_deployment_go_is_led_to_the_endpoint(alice: Client, cast: Cast) -> None:
     make_online_endpoint(cast.workspace, "churn")
-    answer = alice.get(url(cast), **HTMX)
+    answer = alice.get(url(cast), headers=HTMX)
     assert answer["HX-Redirect"] == f"/w/{cast.workspace.name}/endpoints/churn"
     assert alice.get(url(cast)).status_code == 404
 
@@ -384,7 +385,7 @@ def test_the_name_cannot_be_changed_by_a_forged_field(alice: Client, cast: Cast)
 # Acting ---------------------------------------------------------------------------------------------------
 
 
-def said(client: Client, answer: HttpResponse) -> str:
+def said(client: Client, answer: HttpResponseBase) -> str:
     """The toast on the page that the answer leads to."""
     text: str = client.get(answer["Location"]).content.decode()
     return text

@@ -307,7 +307,8 @@ class Stage:
             found = [row for row in map(json.loads, lines) if row["endpoint"] == endpoint]
             return found if len(found) >= count else None
 
-        return self.until(rows)
+        found: list[dict[str, Any]] = self.until(rows)
+        return found
 
 
 @pytest.fixture(scope="module")

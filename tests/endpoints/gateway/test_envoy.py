@@ -11,22 +11,23 @@ import pytest
 
 from endpoints.gateway.envoy import Envoy, EnvoyError, envoy_binary
 from endpoints.signing import ensure_signing_key
+from tests.endpoints.gateway.conftest import Stage
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(autouse=True)
-def running(stage):
+def running(stage: Stage) -> None:
     """Starts Envoy again if the test before has stopped it."""
     stage.envoy.start()
     stage.until(stage.envoy.is_ready)
 
 
-def test_the_binary_is_found_beside_the_packages_that_hide_it():
+def test_the_binary_is_found_beside_the_packages_that_hide_it() -> None:
     assert envoy_binary().stat().st_size > 50_000_000
 
 
-def test_whoever_comes_next_adopts_the_running_envoy(stage):
+def test_whoever_comes_next_adopts_the_running_envoy(stage: Stage) -> None:
     next_one = Envoy(stage.settings)
     assert next_one.pid() == stage.envoy.pid()
     assert next_one.start() == stage.envoy.pid()
@@ -34,7 +35,7 @@ def test_whoever_comes_next_adopts_the_running_envoy(stage):
     assert not next_one.needs_restart()
 
 
-def test_envoy_has_no_environment_and_a_group_of_its_own(stage):
+def test_envoy_has_no_environment_and_a_group_of_its_own(stage: Stage) -> None:
     process = psutil.Process(stage.envoy.pid())
     assert process.environ() == {}
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
@@ -42,7 +43,7 @@ def test_envoy_has_no_environment_and_a_group_of_its_own(stage):
     assert soft > 1024
 
 
-def test_only_the_owner_may_read_files_and_talk_to_sockets(stage):
+def test_only_the_owner_may_read_files_and_talk_to_sockets(stage: Stage) -> None:
     settings = stage.settings
     paths = [
         settings.bootstrap_path,
@@ -57,14 +58,14 @@ def test_only_the_owner_may_read_files_and_talk_to_sockets(stage):
     }
 
 
-def test_the_access_log_of_envoy_holds_no_key(stage):
+def test_the_access_log_of_envoy_holds_no_key(stage: Stage) -> None:
     stage.publish_one("secretive")
     status, dump = stage.envoy._admin("GET", "/config_dump")
     assert status == 200
     assert "primary-key" not in dump
 
 
-def test_another_port_is_taken_into_use_without_a_restart(stage):
+def test_another_port_is_taken_into_use_without_a_restart(stage: Stage) -> None:
     stage.publish_one("moved")
     port = stage.free_port()
     moved = Envoy(replace(stage.settings, gateway_http_port=port))
@@ -72,7 +73,7 @@ def test_another_port_is_taken_into_use_without_a_restart(stage):
     moved.write_configuration()
     url = f"http://127.0.0.1:{port}/moved/score"
 
-    def answers():
+    def answers() -> bool:
         try:
             return httpx.post(url, headers=stage.client.headers).status_code == 200
         except httpx.TransportError:
@@ -83,7 +84,7 @@ def test_another_port_is_taken_into_use_without_a_restart(stage):
     stage.until(lambda: not answers())
 
 
-def test_another_signing_key_is_taken_into_use_without_a_restart(stage):
+def test_another_signing_key_is_taken_into_use_without_a_restart(stage: Stage) -> None:
     blue = stage.deployment("blue", stage.model("blue"), weight=100)
     stage.publish("signed", blue, auth_mode="aml_token")
     old = {"authorization": f"Bearer {stage.token(endpoint='signed')}"}
@@ -97,7 +98,7 @@ def test_another_signing_key_is_taken_into_use_without_a_restart(stage):
     stage.until(lambda: stage.client.post("/signed/score", headers=old).status_code == 200)
 
 
-def test_a_port_that_is_taken_is_named(stage):
+def test_a_port_that_is_taken_is_named(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         Envoy(replace(stage.settings, gateway_http_port=port)).write_configuration()
@@ -108,11 +109,11 @@ def test_a_port_that_is_taken_is_named(stage):
     stage.until(lambda: not stage.envoy.problem())
 
 
-def test_other_limits_of_the_process_need_a_restart(stage):
+def test_other_limits_of_the_process_need_a_restart(stage: Stage) -> None:
     assert Envoy(replace(stage.settings, max_connections=7)).needs_restart()
 
 
-def test_stopping_waits_for_the_request_in_flight(stage):
+def test_stopping_waits_for_the_request_in_flight(stage: Stage) -> None:
     model = stage.publish_one("drained")
     waiting = stage.background("/drained/score", x_do="wait")
     stage.until(lambda: model.running == 1)
@@ -134,7 +135,7 @@ def test_stopping_waits_for_the_request_in_flight(stage):
     assert stage.envoy.pid() is None
 
 
-def test_stopping_waits_no_longer_than_told(stage):
+def test_stopping_waits_no_longer_than_told(stage: Stage) -> None:
     model = stage.publish_one("stuck")
     waiting = stage.background("/stuck/score", x_do="wait")
     stage.until(lambda: model.running == 1)
@@ -145,7 +146,7 @@ def test_stopping_waits_no_longer_than_told(stage):
     stage.call(model.release.set)
 
 
-def test_stopping_what_does_not_run_is_success(stage):
+def test_stopping_what_does_not_run_is_success(stage: Stage) -> None:
     stage.envoy.drain_and_stop(1)
     stage.envoy.drain_and_stop(1)
     assert not stage.envoy.is_ready()
@@ -153,9 +154,11 @@ def test_stopping_what_does_not_run_is_success(stage):
         stage.envoy.running_requests()
 
 
-def test_a_killed_envoy_is_seen_as_gone_and_started_again(stage):
+def test_a_killed_envoy_is_seen_as_gone_and_started_again(stage: Stage) -> None:
     stage.publish_one("phoenix")
-    os.kill(stage.envoy.pid(), signal.SIGKILL)
+    pid = stage.envoy.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     stage.until(lambda: stage.envoy.pid() is None)
     stage.envoy.start()
     stage.until(stage.envoy.is_ready)

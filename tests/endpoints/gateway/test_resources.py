@@ -44,7 +44,7 @@ def filters_of(route: EndpointRoute) -> dict[str, Any]:
     return filters
 
 
-def test_an_endpoint_has_one_route_table_and_two_resources_per_deployment():
+def test_an_endpoint_has_one_route_table_and_two_resources_per_deployment() -> None:
     found = endpoint_resources(endpoint(deployment("blue", 100), deployment("green")))
     assert sorted(found) == sorted(
         [
@@ -60,7 +60,7 @@ def test_an_endpoint_has_one_route_table_and_two_resources_per_deployment():
     json.dumps(list(found.values()))
 
 
-def test_a_name_is_found_as_written_in_lower_case_and_by_host_name():
+def test_a_name_is_found_as_written_in_lower_case_and_by_host_name() -> None:
     found = endpoint_resources(endpoint(), region="Local")
     keys = {
         tuple(fragment["string_key"] for fragment in resource["key"]["fragments"])
@@ -70,20 +70,20 @@ def test_a_name_is_found_as_written_in_lower_case_and_by_host_name():
     assert keys == {("Iris",), ("iris",), ("iris", "local")}
 
 
-def test_as_many_requests_are_let_in_as_twice_the_concurrency_of_all_instances():
+def test_as_many_requests_are_let_in_as_twice_the_concurrency_of_all_instances() -> None:
     found = endpoint_resources(endpoint(deployment("blue", 100)))
     [thresholds] = found[CLUSTER, "Iris__blue"]["circuit_breakers"]["thresholds"]
     assert thresholds["max_requests"] == 2 * 2 * 3
     assert thresholds["max_pending_requests"] >= thresholds["max_requests"]
 
 
-def test_an_instance_that_comes_changes_only_the_assignment():
+def test_an_instance_that_comes_changes_only_the_assignment() -> None:
     before = endpoint_resources(endpoint(deployment("blue", 100, addresses=())))
     after = endpoint_resources(endpoint(deployment("blue", 100)))
     assert [key for key in after if after[key] != before[key]] == [(ASSIGNMENT, "Iris__blue")]
 
 
-def test_shares_are_cumulative_and_the_last_deployment_takes_the_rest():
+def test_shares_are_cumulative_and_the_last_deployment_takes_the_rest() -> None:
     route = endpoint(
         deployment("blue", 70), deployment("green", 20), deployment("off"), deployment("red", 10)
     )
@@ -96,18 +96,18 @@ def test_shares_are_cumulative_and_the_last_deployment_takes_the_rest():
     assert fractions == {"Iris/blue/split": 70, "Iris/green/split": 90, "Iris/red/split": None}
 
 
-def test_without_traffic_the_answer_is_azures_sentence():
+def test_without_traffic_the_answer_is_azures_sentence() -> None:
     *_, last = host_of(endpoint(deployment("blue", 0)))["routes"]
     assert last["direct_response"]["status"] == 404
     assert last["direct_response"]["body"]["inline_string"] == NO_TRAFFIC
 
 
-def test_a_deployment_with_live_traffic_is_not_mirrored_to():
+def test_a_deployment_with_live_traffic_is_not_mirrored_to() -> None:
     route = endpoint(deployment("blue", 100, mirror_percent=20))
     assert "request_mirror_policies" not in json.dumps(host_of(route))
 
 
-def test_each_deployment_keeps_its_own_timeout():
+def test_each_deployment_keeps_its_own_timeout() -> None:
     route = endpoint(deployment("a", 50, request_timeout_ms=90_000), deployment("b", 50))
     timeouts = {
         found["name"]: found["route"]["timeout"]
@@ -121,21 +121,21 @@ def test_each_deployment_keeps_its_own_timeout():
     "facts",
     [{"auth_mode": "key", "keys": ()}, {"auth_mode": "key", "keys": ("",)}, {"auth_mode": "new"}],
 )
-def test_without_a_key_or_with_an_unknown_mode_nothing_is_opened(facts: dict[str, Any]):
+def test_without_a_key_or_with_an_unknown_mode_nothing_is_opened(facts: dict[str, Any]) -> None:
     assert filters_of(endpoint(deployment("blue", 100), **facts)) == {}
 
 
-def test_a_key_that_is_there_twice_is_sent_once():
+def test_a_key_that_is_there_twice_is_sent_once() -> None:
     filters = filters_of(endpoint(keys=("same", "same")))
     credentials = filters["envoy.filters.http.api_key_auth"]["credentials"]
     assert [credential["key"] for credential in credentials] == ["same"]
 
 
-def test_keys_do_not_show_in_the_repr():
+def test_keys_do_not_show_in_the_repr() -> None:
     assert "secret" not in repr(endpoint(keys=("secret",)))
 
 
-def test_a_token_endpoint_that_is_not_public_asks_for_both():
+def test_a_token_endpoint_that_is_not_public_asks_for_both() -> None:
     rbac = filters_of(endpoint(auth_mode="aml_token", public=False))["envoy.filters.http.rbac"]
     [principal] = rbac["rbac"]["rules"]["policies"]["caller"]["principals"]
     claim, network = principal["and_ids"]["ids"]
@@ -153,11 +153,11 @@ def test_a_token_endpoint_that_is_not_public_asks_for_both():
         ("[::1]:5001", {"socket_address": {"address": "::1", "port_value": 5001}}),
     ],
 )
-def test_addresses_of_three_kinds_are_understood(address: str, expected: dict[str, Any]):
+def test_addresses_of_three_kinds_are_understood(address: str, expected: dict[str, Any]) -> None:
     assert socket_address(address) == expected
 
 
 @pytest.mark.parametrize("address", ["localhost:80", "10.0.0.1", "", "10.0.0.1:http"])
-def test_other_addresses_are_refused_by_name(address: str):
+def test_other_addresses_are_refused_by_name(address: str) -> None:
     with pytest.raises(ValueError, match=f"Instance address '{address}'"):
         socket_address(address)

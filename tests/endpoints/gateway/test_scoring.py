@@ -1,16 +1,19 @@
 """Who gets in, and which deployment answers: through a real Envoy."""
 
 import time
+from typing import Any
 
+import httpx
 import pytest
 
 from endpoints.gateway.resources import NO_TRAFFIC, UNKNOWN_DEPLOYMENT
+from tests.endpoints.gateway.conftest import Stage
 
 pytestmark = pytest.mark.real
 DEPLOYMENT = "azureml-model-deployment"
 
 
-def test_requests_follow_the_split(stage):
+def test_requests_follow_the_split(stage: Stage) -> None:
     blue, green = stage.model("blue"), stage.model("green")
     stage.publish(
         "split",
@@ -24,7 +27,7 @@ def test_requests_follow_the_split(stage):
     assert all(answer.headers[DEPLOYMENT] == answer.text for answer in answers)
 
 
-def test_the_deployment_header_goes_past_the_split_even_at_0_percent(stage):
+def test_the_deployment_header_goes_past_the_split_even_at_0_percent(stage: Stage) -> None:
     blue, green = stage.model("blue"), stage.model("green")
     stage.publish(
         "bypass", stage.deployment("blue", blue, weight=100), stage.deployment("green", green)
@@ -35,7 +38,7 @@ def test_the_deployment_header_goes_past_the_split_even_at_0_percent(stage):
     assert stage.client.post("/bypass/score").text == "blue"
 
 
-def test_an_unknown_deployment_is_404_but_only_for_callers_with_a_key(stage):
+def test_an_unknown_deployment_is_404_but_only_for_callers_with_a_key(stage: Stage) -> None:
     stage.publish_one("unknown")
     headers = {DEPLOYMENT: "nope"}
     answer = stage.client.post("/unknown/score", headers=headers)
@@ -45,7 +48,7 @@ def test_an_unknown_deployment_is_404_but_only_for_callers_with_a_key(stage):
     assert stranger.status_code == 401
 
 
-def test_with_all_weights_0_only_the_header_reaches_a_deployment(stage):
+def test_with_all_weights_0_only_the_header_reaches_a_deployment(stage: Stage) -> None:
     stage.publish("zero", stage.deployment("blue", stage.model("blue")))
     answer = stage.client.post("/zero/score")
     assert answer.status_code == 404
@@ -53,12 +56,12 @@ def test_with_all_weights_0_only_the_header_reaches_a_deployment(stage):
     assert stage.client.post("/zero/score", headers={DEPLOYMENT: "blue"}).text == "blue"
 
 
-def test_an_endpoint_without_deployments_says_so(stage):
+def test_an_endpoint_without_deployments_says_so(stage: Stage) -> None:
     stage.publish("empty")
     assert stage.client.post("/empty/score").json()["error"]["message"] == NO_TRAFFIC
 
 
-def test_the_model_sees_paths_without_the_endpoints_name(stage):
+def test_the_model_sees_paths_without_the_endpoints_name(stage: Stage) -> None:
     model = stage.publish_one("paths")
     for path in ("/paths/score?a=1", "/paths/swagger.json?version=3", "/paths/v2/health/ready"):
         assert stage.client.get(path).status_code == 200
@@ -69,7 +72,7 @@ def test_the_model_sees_paths_without_the_endpoints_name(stage):
     ]
 
 
-def test_a_deployment_may_score_at_another_path(stage):
+def test_a_deployment_may_score_at_another_path(stage: Stage) -> None:
     blue, green = stage.model("blue"), stage.model("green")
     stage.publish(
         "custom",
@@ -83,14 +86,14 @@ def test_a_deployment_may_score_at_another_path(stage):
     assert [seen["line"].split()[1] for seen in green.seen] == ["/score"]
 
 
-def test_an_endpoint_answers_to_its_name_in_lower_case_and_as_written(stage):
+def test_an_endpoint_answers_to_its_name_in_lower_case_and_as_written(stage: Stage) -> None:
     model = stage.publish_one("CamelCase")
     for path in ("/CamelCase/score", "/camelcase/score"):
         assert stage.client.post(path).status_code == 200
     assert {seen["line"] for seen in model.seen} == {"POST /score HTTP/1.1"}
 
 
-def test_both_keys_open_and_the_model_never_sees_them(stage):
+def test_both_keys_open_and_the_model_never_sees_them(stage: Stage) -> None:
     model = stage.publish_one("keys")
     for key in ("primary-key", "secondary-key"):
         headers = {"authorization": f"Bearer {key}"}
@@ -99,7 +102,7 @@ def test_both_keys_open_and_the_model_never_sees_them(stage):
 
 
 @pytest.mark.parametrize("credential", ["", "Bearer", "Bearer wrong", "Bearer primary-key2"])
-def test_without_the_right_key_nothing_reaches_the_model(stage, credential):
+def test_without_the_right_key_nothing_reaches_the_model(stage: Stage, credential: str) -> None:
     model = stage.publish_one("closed")
     answer = stage.client.post("/closed/score", headers={"authorization": credential})
     assert answer.status_code == 401
@@ -108,7 +111,7 @@ def test_without_the_right_key_nothing_reaches_the_model(stage, credential):
     assert model.seen == []
 
 
-def test_an_unknown_endpoint_looks_like_a_wrong_key(stage):
+def test_an_unknown_endpoint_looks_like_a_wrong_key(stage: Stage) -> None:
     stage.publish_one("known")
     wrong = stage.client.post("/known/score", headers={"authorization": "Bearer wrong"})
     unknown = stage.client.post("/nowhere/score")
@@ -116,7 +119,7 @@ def test_an_unknown_endpoint_looks_like_a_wrong_key(stage):
     assert unknown.json() == wrong.json()
 
 
-def test_a_rotated_key_closes_and_the_new_one_opens(stage):
+def test_a_rotated_key_closes_and_the_new_one_opens(stage: Stage) -> None:
     model = stage.model("blue")
     blue = stage.deployment("blue", model, weight=100)
     stage.publish("rotated", blue, keys=("old", "kept"))
@@ -128,12 +131,12 @@ def test_a_rotated_key_closes_and_the_new_one_opens(stage):
     assert codes == [401, 200, 200]
 
 
-def test_a_token_opens_its_own_endpoint_only(stage):
+def test_a_token_opens_its_own_endpoint_only(stage: Stage) -> None:
     model = stage.model("blue")
     for name in ("token-a", "token-b"):
         stage.publish(name, stage.deployment("blue", model, weight=100), auth_mode="aml_token")
 
-    def status(path, token):
+    def status(path: str, token: str) -> int:
         return stage.client.post(path, headers={"authorization": f"Bearer {token}"}).status_code
 
     good = stage.token(endpoint="token-a")
@@ -149,11 +152,11 @@ def test_a_token_opens_its_own_endpoint_only(stage):
     assert all("authorization" not in seen["headers"] for seen in model.seen)
 
 
-def test_a_directory_token_needs_the_audience_of_scoring(stage):
+def test_a_directory_token_needs_the_audience_of_scoring(stage: Stage) -> None:
     model = stage.model("blue")
     stage.publish("aad", stage.deployment("blue", model, weight=100), auth_mode="aad_token")
 
-    def status(**claims):
+    def status(**claims: Any) -> int:
         headers = {"authorization": f"Bearer {stage.token(**claims)}"}
         return stage.client.post("/aad/score", headers=headers).status_code
 
@@ -163,19 +166,19 @@ def test_a_directory_token_needs_the_audience_of_scoring(stage):
     assert stage.client.post("/aad/score").status_code == 401
 
 
-def test_a_mode_that_nobody_knows_lets_nobody_in(stage):
+def test_a_mode_that_nobody_knows_lets_nobody_in(stage: Stage) -> None:
     model = stage.model("blue")
     stage.publish("odd", stage.deployment("blue", model, weight=100), auth_mode="new")
     assert stage.client.post("/odd/score").status_code == 401
 
 
-def test_a_private_endpoint_takes_callers_of_this_machine(stage):
+def test_a_private_endpoint_takes_callers_of_this_machine(stage: Stage) -> None:
     model = stage.model("blue")
     stage.publish("private", stage.deployment("blue", model, weight=100), public=False)
     assert stage.client.post("/private/score").status_code == 200
 
 
-def test_a_share_of_every_deployments_requests_is_mirrored(stage):
+def test_a_share_of_every_deployments_requests_is_mirrored(stage: Stage) -> None:
     blue, green, shadow = stage.model("blue"), stage.model("green"), stage.model("shadow")
     stage.publish(
         "mirror",
@@ -199,7 +202,7 @@ def test_a_share_of_every_deployments_requests_is_mirrored(stage):
     assert all("x-gw-mirrored" not in seen["headers"] for seen in blue.seen + green.seen)
 
 
-def test_a_request_with_the_deployment_header_is_not_mirrored(stage):
+def test_a_request_with_the_deployment_header_is_not_mirrored(stage: Stage) -> None:
     blue, shadow = stage.model("blue"), stage.model("shadow")
     stage.publish(
         "unmirrored",
@@ -213,7 +216,7 @@ def test_a_request_with_the_deployment_header_is_not_mirrored(stage):
     assert [seen["body"] for seen in shadow.seen] == [b"last"]
 
 
-def test_a_mirror_that_is_dead_costs_the_caller_nothing(stage):
+def test_a_mirror_that_is_dead_costs_the_caller_nothing(stage: Stage) -> None:
     blue, shadow = stage.model("blue"), stage.model("shadow")
     stage.run(shadow.kill())
     stage.publish(
@@ -224,17 +227,22 @@ def test_a_mirror_that_is_dead_costs_the_caller_nothing(stage):
     assert {stage.client.post("/dead-mirror/score").status_code for _ in range(30)} == {200}
 
 
-def test_a_killed_instance_costs_no_request(stage):
+def test_a_killed_instance_costs_no_request(stage: Stage) -> None:
     first, second = stage.model("first"), stage.model("second")
     stage.publish("killed", stage.deployment("blue", first, second, weight=100))
-    seen = set()
-    stage.until(lambda: seen.add(stage.client.post("/killed/score").text) or len(seen) == 2)
+    seen: set[str] = set()
+
+    def both_answered() -> bool:
+        seen.add(stage.client.post("/killed/score").text)
+        return len(seen) == 2
+
+    stage.until(both_answered)
     stage.run(first.kill())
     answers = [stage.client.post("/killed/score") for _ in range(200)]
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, "second")}
 
 
-def test_answers_stream_as_they_are_made(stage):
+def test_answers_stream_as_they_are_made(stage: Stage) -> None:
     model = stage.publish_one("stream")
     with stage.client.stream("POST", "/stream/score", headers={"x-do": "stream"}) as answer:
         events = answer.iter_text()
@@ -244,11 +252,11 @@ def test_answers_stream_as_they_are_made(stage):
         assert next(events) == "data: second\n\n"
 
 
-def test_a_browser_of_an_allowed_origin_may_ask_first(stage):
+def test_a_browser_of_an_allowed_origin_may_ask_first(stage: Stage) -> None:
     blue = stage.deployment("blue", stage.model("blue"), weight=100)
     stage.publish("cors", blue, cors_origins=("https://app.test",))
 
-    def preflight(origin):
+    def preflight(origin: str) -> httpx.Response:
         headers = {"origin": origin, "access-control-request-method": "POST", "authorization": ""}
         return stage.client.options("/cors/score", headers=headers)
 

@@ -1,6 +1,7 @@
 """Changes reach Envoy at once and cost no request, and Envoy lives without whoever sends them."""
 
 import random
+from functools import partial
 
 import orjson
 import pytest
@@ -8,19 +9,31 @@ import pytest
 from endpoints.gateway.envoy import Envoy
 from endpoints.gateway.resources import CLUSTER, EndpointRoute, endpoint_resources
 from endpoints.gateway.store import ResourceStore
+from tests.endpoints.gateway.conftest import Stage
 
 pytestmark = pytest.mark.real
 
 CONNECTED = "/stats?filter=control_plane.connected_state"
 
 
-def test_hundreds_of_changes_under_load_cost_no_request(stage):
+def version_of(stage: Stage, cluster: str) -> str:
+    """What the store holds of the cluster now."""
+    found = stage.store.get((CLUSTER, cluster))
+    assert found is not None
+    return found.version
+
+
+def is_in_force(stage: Stage, version: str) -> bool:
+    return version in stage.versions()
+
+
+def test_hundreds_of_changes_under_load_cost_no_request(stage: Stage) -> None:
     blue, green, spare = stage.model("blue"), stage.model("green"), stage.model("spare")
     chance = random.Random(7)
     failures: list[tuple[int, str]] = []
     running = True
 
-    def load():
+    def load() -> int:
         served = 0
         while running:
             answer = stage.client.post("/loaded/score", content=b"{}")
@@ -29,7 +42,7 @@ def test_hundreds_of_changes_under_load_cost_no_request(stage):
                 failures.append((answer.status_code, answer.text))
         return served
 
-    def change(number):
+    def change(number: int) -> EndpointRoute:
         share = chance.choice([0, 10, 50, 90, 100])
         instances = [spare] if number % 3 else []
         limit = 50 + chance.randrange(3)
@@ -55,18 +68,17 @@ def test_hundreds_of_changes_under_load_cost_no_request(stage):
     threads = [stage._pool.submit(load) for _ in range(2)]
     for number in range(300):
         resources = endpoint_resources(change(number), region="local")
-        stage.call(lambda found=resources: stage.store.set_endpoint("loaded", found))
+        stage.call(partial(stage.store.set_endpoint, "loaded", resources))
         if number % 3 == 0:
             # Every third is waited for; the others pile up on each other.
-            version = stage.store.get((CLUSTER, "loaded__blue")).version
-            stage.until(lambda expected=version: expected in stage.versions())
+            stage.until(partial(is_in_force, stage, version_of(stage, "loaded__blue")))
     running = False
     assert all(thread.result() > 0 for thread in threads)
     assert failures == []
     assert stage.rejections == []
 
 
-def test_a_new_deployment_gets_traffic_in_one_step_without_a_failure(stage):
+def test_a_new_deployment_gets_traffic_in_one_step_without_a_failure(stage: Stage) -> None:
     """Routes follow the cluster they name, and leave before it does."""
     blue, green = stage.model("blue"), stage.model("green")
     for _ in range(30):
@@ -76,7 +88,7 @@ def test_a_new_deployment_gets_traffic_in_one_step_without_a_failure(stage):
         assert stage.client.post("/swap/score").text == "green"
 
 
-def test_instances_come_and_go_without_a_new_cluster(stage):
+def test_instances_come_and_go_without_a_new_cluster(stage: Stage) -> None:
     first, second = stage.model("first"), stage.model("second")
     stage.publish("moving", stage.deployment("blue", first, weight=100))
     assert stage.client.post("/moving/score").text == "first"
@@ -86,7 +98,7 @@ def test_instances_come_and_go_without_a_new_cluster(stage):
     assert answers == {"second"}
 
 
-def test_an_endpoint_that_is_removed_is_gone_and_may_come_back(stage):
+def test_an_endpoint_that_is_removed_is_gone_and_may_come_back(stage: Stage) -> None:
     model = stage.model("blue")
     blue = stage.deployment("blue", model, weight=100)
     stage.publish("brief", blue)
@@ -98,7 +110,7 @@ def test_an_endpoint_that_is_removed_is_gone_and_may_come_back(stage):
     assert stage.client.post("/brief/score").status_code == 200
 
 
-def test_what_envoy_refuses_is_told_and_harms_no_other_endpoint(stage):
+def test_what_envoy_refuses_is_told_and_harms_no_other_endpoint(stage: Stage) -> None:
     model = stage.model("blue")
     blue = stage.deployment("blue", model, weight=100)
     good = endpoint_resources(EndpointRoute("good", "key", (blue,), ("primary-key",)))
@@ -106,7 +118,7 @@ def test_what_envoy_refuses_is_told_and_harms_no_other_endpoint(stage):
     # What protobuf takes and Envoy refuses.
     bad[CLUSTER, "bad__blue"] = {**bad[CLUSTER, "bad__blue"], "connect_timeout": "-1s"}
 
-    def both():
+    def both() -> None:
         stage.store.set_endpoint("bad", bad)
         stage.store.set_endpoint("good", good)
 
@@ -119,7 +131,7 @@ def test_what_envoy_refuses_is_told_and_harms_no_other_endpoint(stage):
     stage.call(lambda: stage.store.remove_endpoint("bad"))
 
 
-def test_what_protobuf_refuses_is_told_too(stage):
+def test_what_protobuf_refuses_is_told_too(stage: Stage) -> None:
     stage.call(
         lambda: stage.store.set_endpoint("typo", {(CLUSTER, "typo__a"): {"nmae": "typo__a"}})
     )
@@ -129,7 +141,7 @@ def test_what_protobuf_refuses_is_told_too(stage):
     stage.call(lambda: stage.store.remove_endpoint("typo"))
 
 
-def test_scoring_goes_on_without_the_control_plane_which_then_catches_up(stage):
+def test_scoring_goes_on_without_the_control_plane_which_then_catches_up(stage: Stage) -> None:
     blue, green = stage.model("blue"), stage.model("green")
     stage.publish("alone", stage.deployment("blue", blue, weight=100))
     stage.publish("doomed", stage.deployment("blue", blue, weight=100))
@@ -151,21 +163,21 @@ def test_scoring_goes_on_without_the_control_plane_which_then_catches_up(stage):
     assert stage.rejections == []
 
 
-def test_a_changed_cluster_is_warm_again_after_the_control_plane_came_back(stage):
+def test_a_changed_cluster_is_warm_again_after_the_control_plane_came_back(stage: Stage) -> None:
     model = stage.model("blue")
     stage.publish("rewarmed", stage.deployment("blue", model, weight=100))
     stage.stop_xds()
     changed = stage.deployment("blue", model, weight=100, max_concurrent_requests_per_instance=77)
     route = EndpointRoute("rewarmed", "key", (changed,), ("primary-key",))
     stage.store.set_endpoint("rewarmed", endpoint_resources(route, region="local"))
-    version = stage.store.get((CLUSTER, "rewarmed__blue")).version
+    version = version_of(stage, "rewarmed__blue")
     stage.start_xds()
     # Without its assignment sent again it would warm until Envoy's 15 seconds are over.
-    stage.until(lambda: version in stage.versions(), seconds=10)
+    stage.until(partial(is_in_force, stage, version), seconds=10)
     assert stage.client.post("/rewarmed/score").status_code == 200
 
 
-def test_a_new_envoy_gets_everything_from_the_snapshot(stage):
+def test_a_new_envoy_gets_everything_from_the_snapshot(stage: Stage) -> None:
     model = stage.model("blue")
     stage.publish("snapped", stage.deployment("blue", model, weight=100))
     stage.stop_xds()
@@ -182,7 +194,7 @@ def test_a_new_envoy_gets_everything_from_the_snapshot(stage):
     stage.store.is_current = True
 
 
-def test_envoy_starts_with_no_endpoint_at_all(stage):
+def test_envoy_starts_with_no_endpoint_at_all(stage: Stage) -> None:
     stage.call(lambda: stage.store.replace_all({}))
     stage.envoy.drain_and_stop(5)
     stage.envoy.start()
@@ -190,7 +202,7 @@ def test_envoy_starts_with_no_endpoint_at_all(stage):
     assert stage.client.post("/any/score").status_code == 401
 
 
-def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage):
+def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage: Stage) -> None:
     stage.publish_one("kept-kept")
     with_both = {name: stage.store._endpoints[name] for name in list(stage.store._endpoints)}
     stage.until(
@@ -208,7 +220,7 @@ def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage):
         assert stage.client.post("/kept-kept/score").status_code == 200
 
     # Now the rows are read: one endpoint is still there, one was deleted meanwhile.
-    def rows_are_read():
+    def rows_are_read() -> None:
         everything = {
             name: {
                 (key[0], key[1]): orjson.loads(resource.json)
@@ -225,7 +237,7 @@ def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage):
     stage.until(lambda: stage.client.post("/kept-kept/score").status_code == 401)
 
 
-def test_what_was_deleted_while_nobody_watched_goes_once_the_rows_are_read(stage):
+def test_what_was_deleted_while_nobody_watched_goes_once_the_rows_are_read(stage: Stage) -> None:
     stage.publish_one("left-over")
     stage.until(lambda: b"left-over" in stage.snapshot.read_bytes())
     stage.stop_xds()
