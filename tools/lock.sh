@@ -14,5 +14,5 @@ compile() {
     exit 1
   fi
 }
-compile requirements.txt
-compile requirements-dev.txt --group dev
+compile requirements.txt --extra cli
+compile requirements-dev.txt --extra cli --group dev
