@@ -14,7 +14,9 @@ from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.scripts import LARGEST_PARSED_BYTES, parse
 from endpoints.names import check_name
 from workspaces import storage
-from workspaces.errors import NotFound, UserError, ValidationFailed
+from workspaces.checker import Checker
+from workspaces.errors import NotFound, UserError
+from workspaces.instance_types import find_instance_type
 from workspaces.models import CodeVersion, EnvironmentVersion, InstanceType, ModelVersion
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -67,64 +69,6 @@ RUN_FIELDS = (
 """Fields that a revision keeps under the same name."""
 
 
-class Checker:
-    """Collects what is wrong, so that the caller hears of every field at once."""
-
-    def __init__(self) -> None:
-        self.errors: list[UserError] = []
-
-    def that(self, is_right: bool, target: str, message: str) -> bool:
-        if not is_right:
-            self.errors.append(UserError(message, target=target))
-        return is_right
-
-    def whole(self, value: object, target: str, low: int, high: int) -> bool:
-        return self.that(
-            isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-            target,
-            f"{target} is {value!r}. It must be a whole number from {low} to {high}.",
-        )
-
-    def text(self, value: object, target: str, longest: int) -> bool:
-        return self.that(
-            isinstance(value, str) and len(value) <= longest and "\x00" not in value,
-            target,
-            f"{target} must be a text of at most {longest} characters.",
-        )
-
-    def flag(self, value: object, target: str) -> bool:
-        return self.that(
-            isinstance(value, bool), target, f"{target} is {value!r}. It must be true or false."
-        )
-
-    def texts(self, value: object, target: str) -> bool:
-        return self.that(
-            isinstance(value, dict)
-            and all(isinstance(key, str) and isinstance(item, str) for key, item in value.items()),
-            target,
-            f"{target} is {value!r}. It must map texts to texts.",
-        )
-
-    def choice(self, value: object, target: str, allowed: list[str]) -> bool:
-        return self.that(
-            value in allowed, target, f"{target} is {value!r}. Use one of {', '.join(allowed)}."
-        )
-
-    def run(self, check: Any, *arguments: Any, **keywords: Any) -> Any:
-        """The result of a check that raises `UserError`, or None once its error is noted."""
-        try:
-            return check(*arguments, **keywords)
-        except UserError as error:
-            self.errors.append(error)
-            return None
-
-    def finish(self) -> None:
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        if self.errors:
-            raise ValidationFailed(self.errors)
-
-
 def check_spec(spec: DeploymentSpec, *, most_instances: int) -> InstanceType:
     """The instance type, once every field and combination is right; raises for all that is wrong."""
     checker = Checker()
@@ -132,7 +76,7 @@ def check_spec(spec: DeploymentSpec, *, most_instances: int) -> InstanceType:
     _check_plain_fields(spec, checker, most_instances)
     for name in ("liveness_probe", "readiness_probe"):
         _check_probe(name, getattr(spec, name), checker)
-    _check_variables(spec.environment_variables, checker)
+    check_variables(spec.environment_variables, checker)
     _check_combinations(spec, checker)
     instance_type = checker.run(find_instance_type, spec.instance_type)
     if spec.code is not None and spec.scoring_script:
@@ -196,7 +140,8 @@ def _check_probe(name: str, probe: object, checker: Checker) -> None:
     )
 
 
-def _check_variables(variables: object, checker: Checker) -> None:
+def check_variables(variables: object, checker: Checker) -> None:
+    """Note every environment variable whose name or value cannot be given to a process."""
     if not checker.texts(variables, "environment_variables"):
         return
     assert isinstance(variables, dict)
@@ -252,19 +197,6 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
         "model_mount_path",
         "model_mount_path is for custom containers only. Scripts find the model by AZUREML_MODEL_DIR.",
     )
-
-
-def find_instance_type(name: object) -> InstanceType:
-    """The enabled instance type of that name, without regard to case."""
-    found = InstanceType.objects.filter(name__iexact=str(name), is_enabled=True).first()
-    if found is None:
-        some = InstanceType.objects.filter(is_enabled=True).values_list("name", flat=True)[:6]
-        raise UserError(
-            f"The instance type '{name}' does not exist here. Use for example {', '.join(some)}; the Compute "
-            "page lists them all.",
-            target="instance_type",
-        )
-    return found
 
 
 def check_script(code: CodeVersion, scoring_script: str) -> None:

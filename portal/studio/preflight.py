@@ -11,17 +11,14 @@ from deployments.changes import machine
 from deployments.environments.conda import Translation
 from deployments.environments.specification import hash_of, translate
 from deployments.installation import environments
-from deployments.specs import (
-    DeploymentSpec,
-    find_instance_type,
-    limit_warnings,
-)
+from deployments.specs import DeploymentSpec, limit_warnings
 from deployments.staging import environment_spec_of
 from endpoints.models import OnlineEndpoint
 from portal.studio.as_code import as_code
 from portal.studio.specification import ENVIRONMENT_FIELDS, Files
 from workspaces import storage
 from workspaces.errors import NotFound, UserError
+from workspaces.instance_types import find_instance_type
 from workspaces.models import EnvironmentVersion
 
 
