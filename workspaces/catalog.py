@@ -1,4 +1,4 @@
-"""Registering, finding, archiving: the verbs of models, environments and code."""
+"""Registering, finding, archiving: the verbs of assets; those of data and components alone stand in files of theirs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from workspaces.errors import Conflict, NotFound, UserError
 from workspaces.models import (
     Code,
     CodeVersion,
+    Component,
+    ComponentVersion,
+    Data,
+    DataVersion,
     Environment,
     EnvironmentVersion,
     Model,
@@ -34,8 +38,8 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 LARGEST_MLMODEL_BYTES = 1_000_000
 
-AnyAsset = Model | Environment | Code
-AnyVersion = ModelVersion | EnvironmentVersion | CodeVersion
+AnyAsset = Model | Environment | Code | Data | Component
+AnyVersion = ModelVersion | EnvironmentVersion | CodeVersion | DataVersion | ComponentVersion
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def register_model(
         "type": type,
         "flavors": _flavors(content) if type == ModelVersion.Type.MLFLOW else {},
     }
-    version_row: ModelVersion = _register(
+    version_row: ModelVersion = register(
         Model, ModelVersion, workspace, name, version, facts, labels or Labels(), by
     )
     return version_row
@@ -102,7 +106,7 @@ def register_code(
         "size_bytes": content.size_bytes,
         "file_count": content.file_count,
     }
-    version_row: CodeVersion = _register(
+    version_row: CodeVersion = register(
         Code, CodeVersion, workspace, name, version, facts, labels or Labels(), by
     )
     return version_row
@@ -145,7 +149,7 @@ def register_environment(
         "inference_config": inference_config or {},
         "curated": curated,
     }
-    version_row: EnvironmentVersion = _register(
+    version_row: EnvironmentVersion = register(
         Environment, EnvironmentVersion, workspace, name, version, facts, labels or Labels(), by
     )
     return version_row
@@ -196,19 +200,19 @@ def unsaved_environment(**facts: Any) -> EnvironmentVersion:
 
 def resolve_model(workspace: Workspace, reference: str) -> ModelVersion:
     """The version that `azureml:name:3`, `name:3` or `name@latest` names (archived ones included)."""
-    found = _resolve(Model, ModelVersion, workspace, reference, "model")
+    found = resolve(Model, ModelVersion, workspace, reference, "model")
     assert isinstance(found, ModelVersion)
     return found
 
 
 def resolve_environment(workspace: Workspace, reference: str) -> EnvironmentVersion:
-    found = _resolve(Environment, EnvironmentVersion, workspace, reference, "environment")
+    found = resolve(Environment, EnvironmentVersion, workspace, reference, "environment")
     assert isinstance(found, EnvironmentVersion)
     return found
 
 
 def resolve_code(workspace: Workspace, reference: str) -> CodeVersion:
-    found = _resolve(Code, CodeVersion, workspace, reference, "code")
+    found = resolve(Code, CodeVersion, workspace, reference, "code")
     assert isinstance(found, CodeVersion)
     return found
 
@@ -250,11 +254,15 @@ def _workspace_of(subject: AnyAsset | AnyVersion) -> Workspace:
         return subject.environment.workspace
     if isinstance(subject, CodeVersion):
         return subject.code.workspace
+    if isinstance(subject, DataVersion):
+        return subject.data.workspace
+    if isinstance(subject, ComponentVersion):
+        return subject.component.workspace
     return subject.workspace
 
 
 @transaction.atomic
-def _register(
+def register(
     asset_class: Any,
     version_class: Any,
     workspace: Workspace,
@@ -264,6 +272,7 @@ def _register(
     labels: Labels,
     by: User | None,
 ) -> Any:
+    """Add a version made of `facts`, or return the one that is there; `Conflict` when that one has other facts."""
     kind = asset_class._meta.model_name
     _check_names(kind, name, version, labels)
     _check_lengths(version_class, facts)
@@ -334,9 +343,10 @@ def _check_lengths(version_class: Any, facts: dict[str, Any]) -> None:
             )
 
 
-def _resolve(
+def resolve(
     asset_class: Any, version_class: Any, workspace: Workspace, reference: str, kind: str
 ) -> AnyVersion:
+    """The version that a reference names; `NotFound` says which is the latest."""
     text = reference.removeprefix("azureml:").strip()
     name, version, latest = text, "", False
     if "/" in text:  # the long ARM id ends in …/models/<name>/versions/<version>

@@ -1,4 +1,4 @@
-"""Models, environments and code: named things with immutable versions.
+"""Models, environments, code, data and components: named things with immutable versions.
 
 Content lives in `workspaces.storage` under the hash of its manifest; rows point to it.
 """
@@ -142,3 +142,54 @@ class CodeVersion(AssetVersion, StoredContent):
 
     def __str__(self) -> str:
         return f"{self.code.name}:{self.version}"
+
+
+class Data(Asset):
+    class Meta(Asset.Meta):
+        abstract = False
+        verbose_name_plural = "data"
+
+
+class DataVersion(AssetVersion, StoredContent):
+    """Files in the store, or an address that is read when the data is used: then there is no content hash."""
+
+    class Type(models.TextChoices):
+        FILE = "uri_file"
+        FOLDER = "uri_folder"
+        TABLE = "mltable"
+
+    data = models.ForeignKey(Data, on_delete=models.CASCADE, related_name="versions")
+    type = models.CharField(max_length=20, choices=Type.choices, default=Type.FOLDER)
+    uri = models.CharField(max_length=4000, blank=True)
+    referenced_uris = models.JSONField(default=list, blank=True)
+    """What the file MLTable names, as the client read it."""
+
+    class Meta(AssetVersion.Meta):
+        abstract = False
+        constraints = (models.UniqueConstraint(fields=("data", "version"), name="data_version"),)
+
+    def __str__(self) -> str:
+        return f"{self.data.name}:{self.version}"
+
+
+class Component(Asset):
+    class Meta(Asset.Meta):
+        abstract = False
+
+
+class ComponentVersion(AssetVersion):
+    """A step that can be used again, as its YAML says it; name and version stand beside it, not in it."""
+
+    component = models.ForeignKey(Component, on_delete=models.CASCADE, related_name="versions")
+    type = models.CharField(max_length=20)
+    display_name = models.CharField(max_length=255, blank=True)
+    specification = models.JSONField(default=dict)
+
+    class Meta(AssetVersion.Meta):
+        abstract = False
+        constraints = (
+            models.UniqueConstraint(fields=("component", "version"), name="component_version"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.component.name}:{self.version}"
