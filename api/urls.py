@@ -10,6 +10,7 @@ from django.urls import URLPattern, path, re_path
 from api import (
     assets,
     blobs,
+    clouds,
     credentials,
     datastores,
     online_deployments,
@@ -72,6 +73,7 @@ urlpatterns = [
         blobs.Blobs.as_view(),
         name="blobs",
     ),
+    re_path(r"^metadata/endpoints/?$", clouds.CloudMetadata.as_view(), name="cloud-metadata"),
     path("identity/token", credentials.ManagedIdentity.as_view(), name="identity-token"),
     arm(
         f"{SUBSCRIPTION}/providers/{PROVIDER}/workspaces",

@@ -26,8 +26,8 @@ from endpoints.gateway.envoy import Envoy
 from endpoints.gateway.resources import DeploymentRoute, EndpointRoute, endpoint_resources
 from endpoints.gateway.store import ResourceStore
 from endpoints.gateway.xds import serving
-from endpoints.signing import ensure_signing_key
 from portal.certificates import ensure_server_certificate
+from workspaces.signing import ensure_signing_key
 
 BODY = b'{"data": [' + b"1.0, " * 200 + b"1.0]}"
 ROUND_SECONDS = 1.0

@@ -13,11 +13,11 @@ from django.db import transaction
 
 from endpoints.gateway import publish
 from endpoints.models import OnlineEndpoint
-from endpoints.signing import ensure_signing_key
 from workspaces import vault
 from workspaces.activity import record
 from workspaces.errors import UserError
 from workspaces.models import User
+from workspaces.signing import ensure_signing_key
 
 KeyType = Literal["primary", "secondary"]
 TOKEN_ISSUER = "portico"

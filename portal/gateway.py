@@ -15,10 +15,10 @@ from django.conf import settings
 
 from endpoints.gateway.bootstrap import GatewaySettings
 from endpoints.gateway.envoy import Envoy, EnvoyError, envoy_binary
-from endpoints.signing import ensure_signing_key
 from portal.certificates import ensure_server_certificate
 from portal.faults import StartFault
 from portal.processes import GOOD_RUN_SECONDS, pause_seconds
+from workspaces.signing import ensure_signing_key
 
 
 def gateway_settings() -> GatewaySettings:

@@ -28,8 +28,8 @@ from endpoints.gateway.resources import (
 )
 from endpoints.gateway.store import ResourceStore
 from endpoints.gateway.xds import Rejection, serving
-from endpoints.signing import ensure_signing_key
 from portal.certificates import ensure_server_certificate
+from workspaces.signing import ensure_signing_key
 
 KEY, OTHER_KEY = "primary-key", "secondary-key"
 

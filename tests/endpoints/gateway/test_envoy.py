@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from endpoints.gateway.envoy import Envoy, EnvoyError, envoy_binary
-from endpoints.signing import ensure_signing_key
 from tests.endpoints.gateway.conftest import Stage
+from workspaces.signing import ensure_signing_key
 
 pytestmark = pytest.mark.real
 

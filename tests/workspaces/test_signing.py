@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jwt
 
-from endpoints.signing import ensure_signing_key
+from workspaces.signing import ensure_signing_key
 
 
 def test_a_token_can_be_checked_with_the_public_keys_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The key that signs endpoint tokens, and its public half for the gateway."""
+"""The key that signs tokens, for endpoints and for the API, and its public half for whoever checks them."""
 
 from __future__ import annotations
 
