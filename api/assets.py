@@ -1,7 +1,8 @@
-"""Models, environments and code: containers and their versions (wire 8, 9, 10)."""
+"""What all assets have in common, containers and their versions; and models and code (wire 8, 10)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,50 +12,59 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api import datastores
-from api.arm import ArmView, Json, instant, page, system_data, type_of, word_of
+from api.arm import ArmView, Json, instant, page, system_data, type_of
 from api.bodies import Body
-from deployments.environments import curated
-from deployments.environments.specification import EnvironmentSpec, translate
 from workspaces import catalog, uploads
 from workspaces.errors import NotFound
 from workspaces.models import (
     Code,
     CodeVersion,
-    Environment,
-    EnvironmentVersion,
     Model,
     ModelVersion,
+    User,
     Workspace,
 )
 
-AnyVersion = ModelVersion | EnvironmentVersion | CodeVersion
 LIST_VIEWS: dict[str, str] = {"ActiveOnly": "active", "ArchivedOnly": "archived", "All": "all"}
 MODEL_TYPES: dict[str, str] = {kind: kind for kind in ModelVersion.Type.values}
-OS_TYPES: dict[str, str] = {"Linux": "linux", "Windows": "windows"}
-ROUTES: dict[str, str] = {
-    "livenessRoute": "liveness_route",
-    "readinessRoute": "readiness_route",
-    "scoringRoute": "scoring_route",
-}
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of asset: what its paths, rows and rights are called."""
+    """One kind of asset: what its paths, rows and rights are called, and what is told of it alone."""
 
     collection: str
     kind: str
     asset_class: Any
     version_class: Any
+    present_version: Callable[[Request, Any], Json]
+    """Further properties of a version."""
+    present_asset: Callable[[Any], Json] = lambda asset: {}
+    """Further properties of the container; `newest_type` is the type of the newest version."""
 
 
-MODELS = Family("models", "model", Model, ModelVersion)
-ENVIRONMENTS = Family("environments", "environment", Environment, EnvironmentVersion)
-CODES = Family("codes", "code", Code, CodeVersion)
+def present_model(request: Request, version: ModelVersion) -> Json:
+    path = uploads.asset_path(version.content_hash, version.leaf)
+    return {
+        "modelType": version.type,
+        "modelUri": datastores.datastore_uri(version.model.workspace, path),
+        "flavors": {name: {"data": data} for name, data in version.flavors.items()},
+    }
+
+
+def present_code(request: Request, version: CodeVersion) -> Json:
+    path = uploads.asset_path(version.content_hash, version.leaf)
+    return {"codeUri": datastores.file_url(request, version.code.workspace, path)}
+
+
+MODELS = Family("models", "model", Model, ModelVersion, present_model)
+CODES = Family("codes", "code", Code, CodeVersion, present_code)
 
 
 class AssetView(ArmView):
-    """Reading needs `<collection>/read`, or `/versions/read`; archiving and writing the same with `write`."""
+    """Reading needs `<collection>/read`, or `/versions/read`; archiving and writing the same with `write`,
+    deleting with `delete`.
+    """
 
     family: Family = MODELS
     level: ClassVar[str] = ""
@@ -64,6 +74,8 @@ class AssetView(ArmView):
         prefix = f"{self.family.collection}{self.level}"
         if method in self.writes:
             return f"{prefix}/write"
+        if method == "DELETE" and hasattr(self, "delete"):
+            return f"{prefix}/delete"
         return f"{prefix}/read" if method == "GET" else ""
 
     def find_asset(self, name: str) -> Any:
@@ -124,6 +136,11 @@ class AssetDetail(AssetView):
 
     put = patch
 
+    def delete(self, request: Request, name: str) -> Response:
+        """With all versions; refused while one of them is used."""
+        rows = self.family.asset_class.objects.filter(workspace=self.workspace, name=name)
+        return _delete(rows.first(), self.caller)
+
 
 class VersionList(AssetView):
     level = "/versions"
@@ -158,6 +175,9 @@ class VersionDetail(AssetView):
         (catalog.archive if archived else catalog.restore)(found, by=self.caller)
         return Response(present_version(request, self.family, found))
 
+    def delete(self, request: Request, name: str, version: str) -> Response:
+        return _delete(self.versions(name).filter(version=version).first(), self.caller)
+
 
 class WrittenVersionDetail(VersionDetail):
     """Registered by PUT. With the same content again, PUT archives, restores or describes what is there.
@@ -173,7 +193,7 @@ class WrittenVersionDetail(VersionDetail):
         labels = catalog.Labels(
             description=body.text("description"),
             tags=body.texts("tags", {}),
-            properties=_plain_texts(body),
+            properties=plain_texts(body),
             is_anonymous=body.flag("isAnonymous", False),
         )
         archived = body.flag("isArchived", False)
@@ -183,7 +203,9 @@ class WrittenVersionDetail(VersionDetail):
         told = present_version(request, self.family, made)
         return Response(told, status=201 if is_new else 200)
 
-    def register(self, name: str, version: str, body: Body, labels: catalog.Labels) -> AnyVersion:
+    def register(
+        self, name: str, version: str, body: Body, labels: catalog.Labels
+    ) -> catalog.AnyVersion:
         """Read the rest of the body, finish it, and register what it states."""
         raise NotImplementedError
 
@@ -191,7 +213,9 @@ class WrittenVersionDetail(VersionDetail):
 class ModelVersionDetail(WrittenVersionDetail):
     family = MODELS
 
-    def register(self, name: str, version: str, body: Body, labels: catalog.Labels) -> AnyVersion:
+    def register(
+        self, name: str, version: str, body: Body, labels: catalog.Labels
+    ) -> catalog.AnyVersion:
         kind = body.choice("modelType", MODEL_TYPES, ModelVersion.Type.CUSTOM)
         upload = _upload(self.workspace, body, "modelUri")
         return catalog.register_model(
@@ -210,7 +234,9 @@ class ModelVersionDetail(WrittenVersionDetail):
 class CodeVersionDetail(WrittenVersionDetail):
     family = CODES
 
-    def register(self, name: str, version: str, body: Body, labels: catalog.Labels) -> AnyVersion:
+    def register(
+        self, name: str, version: str, body: Body, labels: catalog.Labels
+    ) -> catalog.AnyVersion:
         upload = _upload(self.workspace, body, "codeUri")
         return catalog.register_code(
             self.workspace,
@@ -241,43 +267,6 @@ class CodeVersionList(VersionList):
         return rows.select_related("code__workspace", "created_by")
 
 
-class EnvironmentVersionDetail(WrittenVersionDetail):
-    family = ENVIRONMENTS
-
-    def register(self, name: str, version: str, body: Body, labels: catalog.Labels) -> AnyVersion:
-        facts = parse_environment(self.workspace, body)
-        body.finish()
-        return catalog.register_environment(
-            self.workspace, name, version=version, by=self.caller, labels=labels, **facts
-        )
-
-
-def parse_environment(workspace: Workspace, body: Body) -> dict[str, Any]:
-    """The facts of an environment; packages that mean nothing are refused before anything is kept."""
-    image = body.text("image", longest=500)
-    conda_file = body.text("condaFile", longest=1_000_000)
-    build = body.section("build")
-    context = build.text("contextUri", longest=4000)
-    dockerfile = build.text("dockerfilePath", "Dockerfile", longest=255) if context else ""
-    if conda_file:
-        body.run(lambda: translate(EnvironmentSpec(conda_text=conda_file)), None)
-    known = curated(image) if image and not conda_file else None
-    facts = {
-        "image": image,
-        "conda_file": conda_file,
-        "os_type": body.choice("osType", OS_TYPES, "linux"),
-        "inference_config": _parse_routes(body.section("inferenceConfig")),
-        "curated": known.name if known else "",
-        "dockerfile_path": dockerfile,
-        "build_context_hash": "",
-    }
-    if context:
-        target = "properties.build.contextUri"
-        found = body.run(lambda: datastores.open_uri(workspace, context, target=target), None)
-        facts["build_context_hash"] = found.content.content_hash if found else ""
-    return facts
-
-
 def present_asset(family: Family, workspace: Workspace, asset: Any) -> Json:
     """`asset` comes from `_with_latest`."""
     latest = asset.latest_version
@@ -291,6 +280,7 @@ def present_asset(family: Family, workspace: Workspace, asset: Any) -> Json:
             "isArchived": asset.archived_at is not None,
             "tags": {},
             "properties": {},
+            **family.present_asset(asset),
         },
         "systemData": {
             "createdAt": instant(asset.created_at),
@@ -299,7 +289,7 @@ def present_asset(family: Family, workspace: Workspace, asset: Any) -> Json:
     }
 
 
-def present_version(request: Request, family: Family, version: AnyVersion) -> Json:
+def present_version(request: Request, family: Family, version: Any) -> Json:
     asset = getattr(version, family.kind)
     properties: Json = {
         "description": version.description,
@@ -310,18 +300,7 @@ def present_version(request: Request, family: Family, version: AnyVersion) -> Js
         "provisioningState": "Succeeded",
     }
     workspace = asset.workspace
-    if isinstance(version, ModelVersion):
-        path = uploads.asset_path(version.content_hash, version.leaf)
-        properties |= {
-            "modelType": version.type,
-            "modelUri": datastores.datastore_uri(workspace, path),
-            "flavors": {name: {"data": data} for name, data in version.flavors.items()},
-        }
-    elif isinstance(version, CodeVersion):
-        path = uploads.asset_path(version.content_hash, version.leaf)
-        properties["codeUri"] = _address(request, workspace, path)
-    else:
-        properties |= _present_environment(request, version)
+    properties |= family.present_version(request, version)
     return {
         "id": f"{workspace.arm_id}/{family.collection}/{asset.name}/versions/{version.version}",
         "name": version.version,
@@ -331,40 +310,12 @@ def present_version(request: Request, family: Family, version: AnyVersion) -> Js
     }
 
 
-def _present_environment(request: Request, version: EnvironmentVersion) -> Json:
-    told: Json = {
-        "osType": word_of(OS_TYPES, version.os_type),
-        "environmentType": "Curated" if version.curated else "UserCreated",
-    }
-    if version.image:
-        told["image"] = version.image
-    if version.conda_file:
-        told["condaFile"] = version.conda_file
-    if version.build_context_hash:
-        path = uploads.asset_path(version.build_context_hash, uploads.CONTEXT)
-        told["build"] = {
-            "contextUri": f"{_address(request, version.environment.workspace, path)}/",
-            "dockerfilePath": version.dockerfile_path,
-        }
-    if version.inference_config:
-        told["inferenceConfig"] = {
-            word: version.inference_config[ours]
-            for word, ours in ROUTES.items()
-            if ours in version.inference_config
-        }
-    return told
-
-
-def _parse_routes(body: Body) -> dict[str, Any]:
-    routes: dict[str, Any] = {}
-    for word, ours in ROUTES.items():
-        if body.has(word):
-            route = body.section(word)
-            routes[ours] = {
-                "path": route.text("path", longest=500),
-                "port": route.whole("port", 0),
-            }
-    return routes
+def _delete(found: Any, caller: User) -> Response:
+    """Deleting what is not there is success."""
+    if found is None:
+        return Response(status=204)
+    catalog.delete(found, by=caller)
+    return Response(status=200)
 
 
 def _upload(workspace: Workspace, body: Body, name: str) -> datastores.Upload:
@@ -374,16 +325,12 @@ def _upload(workspace: Workspace, body: Body, name: str) -> datastores.Upload:
     return datastores.open_uri(workspace, uri, target=f"properties.{name}")
 
 
-def _plain_texts(body: Body) -> dict[str, str]:
+def plain_texts(body: Body) -> dict[str, str]:
     """The properties of an asset: the SDK puts a number among them, the version of its hash."""
     given = body.mapping("properties", {})
     if not all(isinstance(value, str | int | float) for value in given.values()):
         return body.texts("properties", {})
     return {key: str(value) for key, value in given.items()}
-
-
-def _address(request: Request, workspace: Workspace, path: str) -> str:
-    return f"{datastores.account_url(request, workspace)}/{datastores.CONTAINER}/{path}"
 
 
 def _viewed(rows: QuerySet[Any], request: Request) -> QuerySet[Any]:
@@ -403,6 +350,9 @@ def _with_latest(rows: QuerySet[Any]) -> QuerySet[Any]:
     newest = (
         own.filter(archived_at__isnull=True).order_by("-created_at", "-pk").values("version")[:1]
     )
+    fields = {field.name for field in version_class._meta.get_fields()}
+    if "type" in fields:
+        rows = rows.annotate(newest_type=Subquery(own.order_by("-pk").values("type")[:1]))
     numbers = (
         own.filter(version__regex=r"^[0-9]{1,9}$")
         .order_by()

@@ -149,6 +149,29 @@ def datastore_uri(workspace: Workspace, path: str) -> str:
     return f"azureml://{short}/datastores/{NAME}/paths/{path}"
 
 
+def file_url(request: Request, workspace: Workspace, path: str) -> str:
+    """Where a file of the datastore is fetched over https."""
+    return f"{account_url(request, workspace)}/{CONTAINER}/{path}"
+
+
+def is_upload(workspace: Workspace, uri: str, *, target: str) -> bool:
+    """Whether the address is that of uploaded files here, or of registered ones; `UserError` if it leads nowhere.
+
+    Other paths of the datastore are places where files come and go.
+    """
+    found = DATASTORE_PATH.fullmatch(uri)
+    if found is not None:
+        place = found["workspace"]
+        if place and place.lower() != workspace.name.lower():
+            raise _foreign(uri, target)
+        check_name(found["datastore"])
+        return found["path"].split("/", 1)[0] in {uploads.UPLOADS, uploads.ASSETS}
+    parts = uri.split("/", 5)
+    return (
+        len(parts) > 4 and parts[3] == "storage" and parts[4].startswith(f"{workspace.name}.blob.")
+    )
+
+
 def open_uri(workspace: Workspace, uri: str, *, target: str) -> Upload:
     """What `azureml://…/datastores/…/paths/…`, long or short, or an https address of ours leads to."""
     found = DATASTORE_PATH.fullmatch(uri)

@@ -25,6 +25,10 @@ from workspaces import vault
 from workspaces.models import (
     Code,
     CodeVersion,
+    Component,
+    ComponentVersion,
+    Data,
+    DataVersion,
     Environment,
     EnvironmentVersion,
     InstanceType,
@@ -288,6 +292,31 @@ def make_environment(
         environment=environment,
         version=fields.pop("version", "1"),
         defaults={"conda_file": CONDA, **fields},
+    )
+    return version
+
+
+def make_data(workspace: Workspace, name: str = "iris", **fields: Any) -> DataVersion:
+    """Version 1 of a data asset that is an address."""
+    data, _ = Data.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = DataVersion.objects.get_or_create(
+        data=data,
+        version=fields.pop("version", "1"),
+        defaults={"uri": "https://example.org/iris", **fields},
+    )
+    return version
+
+
+def make_component(workspace: Workspace, name: str = "score", **fields: Any) -> ComponentVersion:
+    component, _ = Component.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = ComponentVersion.objects.get_or_create(
+        component=component,
+        version=fields.pop("version", "1"),
+        defaults={
+            "type": "command",
+            "specification": {"type": "command", "command": "echo ${{inputs.word}}"},
+            **fields,
+        },
     )
     return version
 

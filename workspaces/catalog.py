@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from django.db import transaction
+from django.db.models import ProtectedError
 from django.utils import timezone
 
 from workspaces import plain_yaml, storage
@@ -224,6 +225,26 @@ def archive(subject: AnyAsset | AnyVersion, *, by: User | None) -> None:
 
 def restore(subject: AnyAsset | AnyVersion, *, by: User | None) -> None:
     _set_archived(subject, False, by)
+
+
+def delete(subject: AnyAsset | AnyVersion, *, by: User | None) -> None:
+    """Remove a version, or a name with all its versions; `Conflict` names what still needs one of them.
+
+    The files go once nothing else has the same ones (`workspaces.leftovers`).
+    """
+    workspace, told = _workspace_of(subject), str(subject)
+    try:
+        with transaction.atomic():
+            record(workspace, "delete", subject, by=by)
+            subject.delete()
+    except ProtectedError as error:
+        users = list(error.protected_objects)
+        named = ", ".join(sorted(str(row) for row in users[:5]))
+        more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+        raise Conflict(
+            f"{told} is used by {named}{more}. Delete what uses it first, or archive it: that hides it from lists.",
+            target="name",
+        ) from error
 
 
 def describe(

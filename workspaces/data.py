@@ -15,7 +15,10 @@ from workspaces.storage import Content
 
 TABLE_FILE = "MLTable"
 SCHEMES = ("azureml", "http", "https", "wasb", "wasbs", "abfs", "abfss", "adl")
-JOB_OUTPUT = re.compile(r"azureml:/{1,2}jobs/[^/]+/outputs/.+", re.IGNORECASE)
+PLACES = re.compile(
+    r"azureml:/{1,2}(?:jobs/[^/]+/outputs|(?:.+/)?datastores/[^/]+/paths)/.+", re.I
+)
+"""Where data of a workspace is: what a job wrote, and paths of datastores."""
 LONGEST_URI = 4000
 
 
@@ -105,7 +108,9 @@ def check_address(uri: str) -> None:
     except ValueError:
         broken = True
         parts = urlsplit("")
-    if broken or parts.scheme.lower() not in SCHEMES or re.search(r"[\s\x00-\x1f]", uri):
+    scheme = parts.scheme.lower()
+    broken = broken or scheme not in SCHEMES or re.search(r"[\s\x00-\x1f]", uri) is not None
+    if broken or (scheme == "azureml" and not PLACES.fullmatch(uri)):
         raise UserError(
             f"The path {uri[:200]!r} is no address of data. Give an upload or a path in a datastore "
             "(azureml://datastores/<datastore>/paths/<path>), or an https address without a password.",

@@ -16,6 +16,7 @@ from workspaces import storage
 from workspaces.errors import Conflict, NotFound, UserError
 from workspaces.models import (
     CodeVersion,
+    DataVersion,
     EnvironmentVersion,
     ModelVersion,
     UploadedFile,
@@ -27,6 +28,8 @@ from workspaces.storage import Content, FileEntry
 CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 ASSETS = "assets"
 """Below this folder of every container stand, read only, the files of registered assets: `assets/<hash>/…`."""
+UPLOADS = "LocalUpload"
+"""Below this folder, and in containers of their own, clients upload what they will register."""
 CONTEXT = "context"
 """The leaf of a Docker build context, which has no name of its own."""
 MOST_PIECES = 50_000
@@ -267,10 +270,12 @@ def _asset_files(workspace: Workspace, container: str, path: str) -> Iterator[Up
     content_hash = parts[1]
     models = ModelVersion.objects.filter(model__workspace=workspace, content_hash=content_hash)
     codes = CodeVersion.objects.filter(code__workspace=workspace, content_hash=content_hash)
+    data = DataVersion.objects.filter(data__workspace=workspace, content_hash=content_hash)
     contexts = EnvironmentVersion.objects.filter(
         environment__workspace=workspace, build_context_hash=content_hash
     )
     folders = {*models.values_list("leaf", "is_folder"), *codes.values_list("leaf", "is_folder")}
+    folders |= set(data.values_list("leaf", "is_folder"))
     folders |= {(CONTEXT, True) for _ in contexts[:1]}
     for leaf, is_folder in sorted(folders):
         for entry in storage.entries(content_hash):

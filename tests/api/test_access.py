@@ -17,6 +17,8 @@ from tests.api.conftest import Api, speak_as, store_assets
 from tests.factories import (
     Cast,
     make_code,
+    make_component,
+    make_data,
     make_deployment,
     make_environment,
     make_model,
@@ -86,6 +88,32 @@ ROUTES = [
     Route("PATCH", "codes/scoring/versions/1", 200, 403, ARCHIVE),
     Route("PUT", "codes/scoring/versions/1", 400, 403, {}),
     Route("POST", "codes/scoring/versions/2/startPendingUpload", 200, 403, {}),
+    *(
+        Route(method, path, owner, reader, body)
+        for path, name in (
+            ("data", "iris"),
+            ("components", "score"),
+        )
+        for method, path, owner, reader, body in (
+            ("GET", path, 200, 200, None),
+            ("GET", f"{path}/{name}", 200, 200, None),
+            ("PATCH", f"{path}/{name}", 200, 403, ARCHIVE),
+            ("PUT", f"{path}/{name}", 200, 403, ARCHIVE),
+            ("GET", f"{path}/{name}/versions", 200, 200, None),
+            ("GET", f"{path}/{name}/versions/1", 200, 200, None),
+            ("PATCH", f"{path}/{name}/versions/1", 200, 403, ARCHIVE),
+            ("PUT", f"{path}/{name}/versions/1", 400, 403, {}),
+            ("DELETE", f"{path}/{name}/versions/1", 200, 403, None),
+            ("DELETE", f"{path}/{name}", 200, 403, None),
+        )
+    ),
+    *(
+        Route("DELETE", f"{path}{rest}", 409, 403)
+        for path in ("models/churn", "environments/bare", "codes/churn-code")
+        for rest in ("/versions/1", "")
+    ),
+    Route("DELETE", "models/diabetes/versions/1", 200, 403),
+    Route("DELETE", "models/nothing", 204, 403),
     Route("GET", "datastores", 200, 200),
     Route("GET", "datastores/workspaceblobstore", 200, 200),
     Route("POST", "datastores/workspaceblobstore/listSecrets", 200, 403, {}),
@@ -97,6 +125,8 @@ def things(cast: Cast) -> None:
     make_model(cast.workspace)
     make_environment(cast.workspace)
     make_code(cast.workspace)
+    make_data(cast.workspace)
+    make_component(cast.workspace)
     churn = make_online_endpoint(cast.workspace, "churn", traffic={"blue": 100})
     revision = store_assets(cast.workspace).revision
     make_deployment(churn, "blue", revision=revision)

@@ -13,12 +13,32 @@ from django.db import connections, transaction
 from endpoints.models import OnlineEndpoint
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.api.test_assets import ENVIRONMENT
+from tests.api.test_components import COMMAND
 from tests.api.test_online_deployments import sent
 from tests.api.test_online_endpoints import SENT
-from tests.factories import Cast, make_cast, make_deployment, make_online_endpoint
+from tests.factories import (
+    Cast,
+    make_cast,
+    make_component,
+    make_data,
+    make_deployment,
+    make_online_endpoint,
+)
 from workspaces.models import Activity, EnvironmentVersion
 
 AT_ONCE = 6
+DATA: dict[str, Any] = {
+    "properties": {
+        "dataType": "mltable",
+        "dataUri": "https://example.org/iris",
+        "referencedUris": ["a"],
+        "isAnonymous": False,
+        "isArchived": False,
+        "tags": {"a": "b"},
+        "properties": {"a": "b"},
+        "description": "d",
+    }
+}
 WRONG: list[Any] = [7, True, "x" * 20_000, [None], {"a": {"b": [1]}}]
 
 
@@ -67,11 +87,15 @@ def whole_deployment(workspace_id: str) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("kind", ["endpoint", "deployment", "environment", "model"])
+@pytest.mark.parametrize(
+    "kind", ["endpoint", "deployment", "environment", "model", "data", "component"]
+)
 def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
     assets = store_assets(cast.workspace)
     churn = make_online_endpoint(cast.workspace, "churn")
     make_deployment(churn, "blue", revision=assets.revision)
+    make_data(cast.workspace)
+    make_component(cast.workspace)
     uri = f"azureml://datastores/workspaceblobstore/paths/assets/{assets.model.content_hash}/model"
     model = {"properties": {"modelUri": uri, "modelType": "custom_model", "tags": {"a": "b"}}}
     path, body = {
@@ -82,6 +106,8 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         ),
         "environment": ("environments/bare/versions/1", ENVIRONMENT),
         "model": ("models/churn/versions/1", model),
+        "data": ("data/iris/versions/1", DATA),
+        "component": ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
     }[kind]
     before = Activity.objects.count()
     for at in places(body):
