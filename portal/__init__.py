@@ -1,5 +1,1 @@
 """The roof: settings, processes, pages."""
-
-from portal.celery import app as celery_app
-
-__all__ = ["celery_app"]

@@ -1,8 +1,16 @@
+import django_stubs_ext
 from django.apps import AppConfig
 
-from portal import checks
+from portal import celery, checks
 
-__all__ = ["PortalConfig", "checks"]  # importing the checks registers them
+# Before any model or admin class is made: they name what they hold in brackets.
+django_stubs_ext.monkeypatch()
+
+__all__ = [
+    "PortalConfig",
+    "celery",
+    "checks",
+]  # importing them registers the tasks' app and the checks
 
 
 class PortalConfig(AppConfig):

@@ -16,6 +16,7 @@ http_application = get_asgi_application()
 
 # Models may be imported only once the line above has set Django up.
 from monitoring.routing import websocket_urlpatterns  # noqa: E402
+from portal import prepared  # noqa: E402
 
 Message = MutableMapping[str, Any]
 
@@ -25,9 +26,11 @@ async def lifespan(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Tell the server that the application is up once Django is, and let it end in peace."""
+    """Tell the server that the application is up once Django and the database are, and let it end in peace."""
     while True:
         message = await receive()
+        if message["type"] == "lifespan.startup":
+            await prepared.wait()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

@@ -61,13 +61,18 @@ def watch() -> Program:
     return _python("watch", "-m", "cli", "watch")
 
 
+def background() -> list[Program]:
+    """What needs the database from its first moment."""
+    return [watch(), worker(), beat()]
+
+
 def control_plane(listening: socket.socket) -> list[Program]:
     """What `portico restart` replaces, in the order of starting."""
-    return [web(listening), watch(), worker(), beat()]
+    return [web(listening), *background()]
 
 
 def prepare_command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "cli", "prepare", *options]
+    return [sys.executable, "-m", "cli", "prepare", "--when-told", *options]
 
 
 def stop_instances_command() -> list[str]:

@@ -8,12 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import django_stubs_ext
-
 from portal import env
 from workspaces import keyfile
-
-django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from portal import preflight, programs
+from portal import preflight, prepared, programs
 from portal.certificates import authority_path
 from portal.embedded import Postgres, Redis
 from portal.faults import StartFault
@@ -76,16 +76,28 @@ class Supervisor:
         end_leftovers(read_state().get("programs", {}))
         self.gateway = GatewayKeeper(self.event)
         preflight.check(gateway_pid=self.gateway.envoy.pid())
-        self._start_data_servers()
-        link = self._prepare("--sign-in-link")
-        self.listening = programs.listen(settings.WEB_SOCKET)
-        for program in programs.control_plane(self.listening):
+        link = self._start_data()
+        for program in programs.background():
             self._keep(program).want()
         self.gateway.want()
         self._wait(self._is_serving, READY_SECONDS, "Portico does not answer")
         self.phase = "ready"
         self._write_state()
         self.show(ready_text(link))
+
+    def _start_data(self) -> str:
+        """Data servers, then the database's contents; `web` loads meanwhile. Gives the sign-in link."""
+        prepared.forget()
+        preparing = self._begin_to_prepare("--sign-in-link")
+        try:
+            self.listening = programs.listen(settings.WEB_SOCKET)
+            self._keep(programs.web(self.listening)).want()
+            self._start_data_servers()
+        except BaseException:
+            preparing.kill()
+            preparing.communicate()
+            raise
+        return self._prepare(preparing)
 
     def _start_data_servers(self) -> None:
         embedded: list[tuple[Keeper, Callable[[Path], str]]] = []
@@ -111,29 +123,36 @@ class Supervisor:
             f"{keeper.program.name} does not answer",
         )
 
-    def _prepare(self, *options: str) -> str:
-        """Migrations and all that the database needs, in a process of its own; gives what it says."""
-        with (settings.LOG_DIR / "prepare.log").open("w+") as said:
-            child = subprocess.Popen(
+    def _begin_to_prepare(self, *options: str) -> subprocess.Popen[str]:
+        """Load what migrates the database, in a process of its own; it begins when a line is written to it."""
+        with (settings.LOG_DIR / "prepare.log").open("w") as said:
+            return subprocess.Popen(
                 programs.prepare_command(*options),
                 cwd=settings.BASE_DIR,
                 env={**os.environ, **programs.PYTHON_ENVIRONMENT},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
                 text=True,
                 start_new_session=True,
             )
-            try:
-                self._wait(lambda: child.poll() is not None, PREPARE_SECONDS, "Migrations hang")
-            finally:
-                if child.poll() is None:
-                    child.kill()
-                answer, _ = child.communicate()
-            if child.returncode != 0:
-                said.seek(0)
-                lines = said.read().strip().splitlines() or ["it said nothing"]
-                raise StartFault(f"{lines[-1]} (The whole story is in {said.name}.)")
+
+    def _prepare(self, child: subprocess.Popen[str]) -> str:
+        """Have it migrate and do all that the database needs; gives what it says."""
+        assert child.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write("begin\n")
+                child.stdin.flush()
+            self._wait(lambda: child.poll() is not None, PREPARE_SECONDS, "Migrations hang")
+        finally:
+            if child.poll() is None:
+                child.kill()
+            answer, _ = child.communicate()
+        if child.returncode != 0:
+            log = settings.LOG_DIR / "prepare.log"
+            lines = log.read_text().strip().splitlines() or ["it said nothing"]
+            raise StartFault(f"{lines[-1]} (The whole story is in {log}.)")
         return answer.strip()
 
     def _keep(self, program: Program) -> Keeper:
@@ -201,7 +220,7 @@ class Supervisor:
         self.event("The control plane is replaced.")
         self.restart_problem = ""
         try:
-            self._prepare()
+            self._prepare(self._begin_to_prepare())
             # One after the other: callers of `web` must not wait for the worker to finish its tasks.
             for program in programs.control_plane(self.listening):
                 self._end([self.keepers[program.name]])
@@ -228,7 +247,7 @@ class Supervisor:
             gateway.begin_stop()
             self._linger(lambda: gateway.is_stopped, None)
             gateway.kill()
-            if everything or self.listening is not None:
+            if everything or "worker" in self.keepers:
                 self._stop_instances()
         self._end_named("web", "watch")
         if self.listening is not None:

@@ -1,11 +1,12 @@
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from portal import static_files
+from portal import prepared, static_files
 from portal.checks import refuse_faults
 from workspaces import setup
 
@@ -23,7 +24,15 @@ class Command(BaseCommand):
             "--sign-in-link", action="store_true", help="print a one-time sign-in link at the end"
         )
 
+        parser.add_argument(
+            "--when-told",
+            action="store_true",
+            help="begin when a line comes in: loading takes a while",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["when_told"] and not sys.stdin.readline():
+            raise CommandError("Whoever was to say when to begin has gone.")
         refuse_faults()
         with connection.cursor() as cursor:
             # Two servers on one database migrate one after the other.
@@ -34,5 +43,6 @@ class Command(BaseCommand):
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
         static_files.collect()
+        prepared.mark()
         if options["sign_in_link"]:
             self.stdout.write(setup.sign_in_link())
