@@ -19,6 +19,7 @@ from api import (
     online_deployments,
     online_endpoints,
     operations,
+    personal_tokens,
     workspaces,
 )
 from api.arm import PROVIDER
@@ -77,6 +78,8 @@ urlpatterns = [
         name="blobs",
     ),
     re_path(r"^metadata/endpoints/?$", clouds.CloudMetadata.as_view(), name="cloud-metadata"),
+    path("api/tokens", personal_tokens.TokenList.as_view(), name="tokens"),
+    path("api/tokens/<str:token>", personal_tokens.TokenDetail.as_view(), name="token"),
     path("identity/token", credentials.ManagedIdentity.as_view(), name="identity-token"),
     arm(
         f"{SUBSCRIPTION}/providers/{PROVIDER}/workspaces",

@@ -81,6 +81,8 @@ CSRF_TRUSTED_ORIGINS = [f"https://{host}:{PORTICO_TLS_PORT}" for host in ALLOWED
 
 PORTICO_ADMIN_PASSWORD = env.secret("PORTICO_ADMIN_PASSWORD")
 PORTICO_ADMIN_TOKEN = env.secret("PORTICO_ADMIN_TOKEN")
+TOKEN_DEFAULT_DAYS = env.integer("PORTICO_TOKEN_DEFAULT_DAYS", 90, minimum=1, maximum=36_500)
+TOKEN_MAX_DAYS = env.integer("PORTICO_TOKEN_MAX_DAYS", 365, maximum=36_500)
 FIRST_WORKSPACE = {
     "subscription_id": "00000000-0000-0000-0000-000000000001",
     "resource_group": "portico",

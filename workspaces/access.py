@@ -6,10 +6,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from workspaces.errors import Forbidden
-from workspaces.models import Role, User, Workspace
+from workspaces.models import Role, TokenScope, User, Workspace
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
+
+SCORER = "Scorer"
+"""What a token that may score only leaves of a role that may score."""
 
 # Actions below `Microsoft.MachineLearningServices/workspaces/`; `*` matches across slashes, as in Azure.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -17,6 +20,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     Role.CONTRIBUTOR: ("*",),
     Role.DATA_SCIENTIST: ("*",),
     Role.READER: ("*/read", "read"),
+    SCORER: (
+        "read",
+        "onlineEndpoints/read",
+        "onlineEndpoints/deployments/read",
+        "onlineEndpoints/score/action",
+        "onlineEndpoints/token/action",
+        "batchEndpoints/read",
+        "batchEndpoints/deployments/read",
+        "batchEndpoints/jobs/*",
+        "jobs/read",
+    ),
 }
 DENIED: dict[str, tuple[str, ...]] = {
     Role.CONTRIBUTOR: ("members/*",),
@@ -29,15 +43,25 @@ DENIED: dict[str, tuple[str, ...]] = {
         "quotas/write",
     ),
 }
+SCORE = "onlineEndpoints/score/action"
 
 
 def role_of(user: User | AnonymousUser, workspace: Workspace) -> str | None:
-    """The user's role there; a superuser is an owner everywhere; None for a stranger."""
-    if not user.is_authenticated or not user.is_active:
+    """The user's role there; a superuser is an owner everywhere; None for a stranger.
+
+    A token may leave less of it, or nothing, as `User.limits` says.
+    """
+    role = _whole_role_of(user, workspace)
+    limits = user.limits if user.is_authenticated else None
+    if role is None or limits is None:
+        return role
+    if limits.workspace_id not in {None, workspace.pk}:
         return None
-    if user.is_superuser:
-        return Role.OWNER
-    return workspace.memberships.filter(user_id=user.pk).values_list("role", flat=True).first()
+    if limits.scope == TokenScope.READ:
+        return Role.READER
+    if limits.scope == TokenScope.SCORE:
+        return SCORER if role_may(role, SCORE) else None
+    return role
 
 
 def may(user: User | AnonymousUser, action: str, workspace: Workspace) -> bool:
@@ -56,6 +80,13 @@ def require(user: User | AnonymousUser, action: str, workspace: Workspace) -> No
     """Raise `Forbidden`, naming the missing right and who can give it, unless the user may."""
     if may(user, action, workspace):
         return
+    whole = _whole_role_of(user, workspace)
+    if whole is not None and role_may(whole, action):
+        raise Forbidden(
+            f"Your role in workspace '{workspace.name}' allows '{action}', but this access token does not. Use one "
+            "with a wider scope.",
+            target=action,
+        )
     owners = workspace.memberships.filter(role=Role.OWNER).select_related("user")[:3]
     whom = ", ".join(owner.user.get_username() for owner in owners) or "an administrator"
     raise Forbidden(
@@ -63,3 +94,12 @@ def require(user: User | AnonymousUser, action: str, workspace: Workspace) -> No
         "role that does.",
         target=action,
     )
+
+
+def _whole_role_of(user: User | AnonymousUser, workspace: Workspace) -> str | None:
+    """The role without what a token takes away from it."""
+    if not user.is_authenticated or not user.is_active:
+        return None
+    if user.is_superuser:
+        return Role.OWNER
+    return workspace.memberships.filter(user_id=user.pk).values_list("role", flat=True).first()

@@ -192,10 +192,18 @@ class ActivityAdmin(ReadOnlyAdmin):
 
 @admin.register(PersonalToken)
 class PersonalTokenAdmin(ReadOnlyAdmin):
-    list_display = ("name", "user", "created_at", "expires_at", "last_used_at")
-    list_filter = (("expires_at", admin.EmptyFieldListFilter),)
+    list_display = (
+        "name",
+        "user",
+        "scope",
+        "workspace",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+    )
+    list_filter = ("scope", ("expires_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "user__username")
-    list_select_related = ("user",)
+    list_select_related = ("user", "workspace")
     exclude = ("digest",)
 
 

@@ -12,14 +12,20 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from portal.pages import go, toast
 from portal.studio.scope import StudioRequest, studio_page
-from workspaces import tokens
-from workspaces.errors import UserError
-from workspaces.models import User
+from workspaces import lifetimes, tokens
+from workspaces.errors import NotFound, UserError
+from workspaces.models import TokenScope, User, Workspace
 
-LIFETIMES = (30, 90, 365)
+LIFETIMES = (7, 30, 90, 365)
+SCOPE_WORDS = {
+    TokenScope.FULL: gettext_lazy("everything I may"),
+    TokenScope.READ: gettext_lazy("read only: no keys, no changes"),
+    TokenScope.SCORE: gettext_lazy("score only: call models, change nothing"),
+}
 
 
 @studio_page("read")
@@ -39,16 +45,19 @@ def create_token(request: StudioRequest) -> HttpResponse:
     """Make a token and show it this once."""
     if request.method != "POST":
         return go(request, _url(request))
-    days = request.POST.get("days", "")
-    lifetime = timedelta(days=int(days)) if days in {str(item) for item in LIFETIMES} else None
-    expires_at = timezone.now() + lifetime if lifetime else None
-    name = request.POST.get("name", "").strip()
+    typed = {name: request.POST.get(name, "").strip() for name in ("name", "scope", "workspace")}
     form = _password_form(request, is_sent=False)
     try:
-        token, text = tokens.create_token(request.user, name, expires_at=expires_at)
+        token, text = tokens.create_token(
+            request.user,
+            typed["name"],
+            scope=typed["scope"] or TokenScope.FULL,
+            workspace=_chosen_workspace(request, typed["workspace"]),
+            lifetime=_chosen_lifetime(request.POST.get("days", "")),
+        )
     except UserError as error:
         status = 409 if error.status == 409 else 422
-        return _page(request, form, problem=error.message, typed_name=name, status=status)
+        return _page(request, form, problem=error, typed=typed, status=status)
     return _page(request, form, new_token=text, new_token_name=token.name)
 
 
@@ -56,11 +65,31 @@ def create_token(request: StudioRequest) -> HttpResponse:
 def revoke_token(request: StudioRequest, pk: int) -> HttpResponse:
     """A POST ends the token at once; only one's own."""
     if request.method == "POST":
-        deleted, _rows = request.user.personal_tokens.filter(pk=pk).delete()
-        if not deleted:
-            raise Http404
+        try:
+            tokens.revoke_token(request.user, pk)
+        except NotFound as error:
+            raise Http404 from error
         toast(request, _("The token was revoked. Whoever uses it gets 401 from now on."))
     return go(request, _url(request))
+
+
+def _chosen_workspace(request: StudioRequest, name: str) -> Workspace | None:
+    """None for all of them; a name that the user cannot see is refused, so that no wider token comes of it."""
+    if not name:
+        return None
+    found = Workspace.objects.visible_to(request.user).filter(name=name).first()
+    if found is None:
+        raise UserError(
+            _("There is no such workspace. Choose one of the list."), target="workspace"
+        )
+    return found
+
+
+def _chosen_lifetime(days: str) -> timedelta | None:
+    """One of those offered; the usual one for anything else."""
+    if days == "endless":
+        return lifetimes.NO_END
+    return timedelta(days=int(days)) if days in {str(item) for item in LIFETIMES} else None
 
 
 def _password_form(request: StudioRequest, *, is_sent: bool = True) -> SetPasswordForm[User]:
@@ -82,19 +111,23 @@ def _page(
     *,
     new_token: str = "",
     new_token_name: str = "",
-    problem: str = "",
-    typed_name: str = "",
+    problem: UserError | None = None,
+    typed: dict[str, str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
     context = {
         "form": form,
-        "tokens": request.user.personal_tokens.order_by("name"),
+        "tokens": request.user.personal_tokens.select_related("workspace").order_by("name"),
         "now": timezone.now(),
         "new_token": new_token,
         "new_token_name": new_token_name,
         "problem": problem,
-        "typed_name": typed_name,
-        "lifetimes": LIFETIMES,
+        "typed": typed or {},
+        "lifetimes": [days for days in LIFETIMES if timedelta(days=days) <= lifetimes.longest()],
+        "usual_days": lifetimes.usual().days,
+        "may_be_endless": lifetimes.longest() == lifetimes.NO_END,
+        "scopes": SCOPE_WORDS.items(),
+        "workspaces": Workspace.objects.visible_to(request.user),
         "workspace": request.workspace,
     }
     response = render(request, "workspaces/account.html", context, status=status)

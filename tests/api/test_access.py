@@ -183,8 +183,9 @@ def test_every_route_of_a_workspace_is_tried_here() -> None:
 
 
 def test_unknown_expired_revoked_and_inactive_tokens_are_refused(cast: Cast) -> None:
-    expired, old = tokens.create_token(
-        cast.alice, "old", expires_at=timezone.now() - timedelta(seconds=1)
+    expired, old = tokens.create_token(cast.alice, "old")
+    PersonalToken.objects.filter(pk=expired.pk).update(
+        expires_at=timezone.now() - timedelta(seconds=1)
     )
     revoked, gone = tokens.create_token(cast.alice, "gone")
     revoked.delete()
@@ -194,7 +195,6 @@ def test_unknown_expired_revoked_and_inactive_tokens_are_refused(cast: Cast) -> 
         reply = Api(cast.workspace, text).get()
         assert reply.status == 401, (text, reply)
         assert text not in reply.text
-    assert expired.pk
 
 
 @pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer a b", "ptc_something"])
@@ -280,6 +280,7 @@ def _words(pattern: URLPattern) -> str:
         return ""
     if pattern.name == "blobs":
         return "storage/{workspace}.blob.{suffix}/{container}/{path}"
+    text = re.sub(r"<str:(\w+)>", r"{\1}", text)
     text = re.sub(r"\(\?P<(\w+)>\[\^/[^)]*\)", r"{\1}", text)
     text = re.sub(r"\[(\w)\w\]", r"\1", text).strip("^$").removesuffix("/?").replace("\\", "")
     workspace = (

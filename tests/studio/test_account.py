@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
 
 from tests.factories import PASSWORD, Cast, let_sign_in, make_user
 from tests.studio.conftest import browser_of
 from workspaces import tokens
-from workspaces.models import Membership, PersonalToken, Role
+from workspaces.models import Membership, PersonalToken, Role, TokenScope
 
 NEW = "battery-staple-correct-horse"
 
@@ -42,10 +44,46 @@ def test_a_wrong_name_is_refused_and_makes_no_token(
     assert PersonalToken.objects.count() == 1
 
 
-@pytest.mark.parametrize("days", ["", "7", "-1", "x"])
-def test_only_offered_lifetimes_end(alice: Client, cast: Cast, days: str) -> None:
+@pytest.mark.parametrize("days", ["", "8", "-1", "x"])
+def test_a_lifetime_that_is_not_offered_becomes_the_usual_one(
+    alice: Client, cast: Cast, days: str
+) -> None:
     alice.post(url(cast, "account/tokens"), {"name": "laptop", "days": days})
+    expires_at = PersonalToken.objects.get().expires_at
+    assert expires_at is not None
+    assert (expires_at - timezone.now()).days in {89, 90}
+
+
+def test_no_end_is_offered_only_where_the_operator_allows_it(
+    alice: Client, cast: Cast, settings: Settings
+) -> None:
+    fields = {"name": "laptop", "days": "endless"}
+    assert "No end" not in alice.get(url(cast, "account")).content.decode()
+    refused = alice.post(url(cast, "account/tokens"), fields)
+    assert refused.status_code == 422
+    assert "PORTICO_TOKEN_MAX_DAYS" in refused.content.decode()
+    settings.TOKEN_MAX_DAYS = 0
+    assert "No end" in alice.get(url(cast, "account")).content.decode()
+    alice.post(url(cast, "account/tokens"), fields)
     assert PersonalToken.objects.get().expires_at is None
+
+
+def test_a_token_is_made_for_less_and_for_one_workspace(alice: Client, cast: Cast) -> None:
+    fields = {"name": "ci", "scope": "read", "workspace": cast.workspace.name}
+    page = alice.post(url(cast, "account/tokens"), fields)
+    token = PersonalToken.objects.get()
+    assert (token.scope, token.workspace) == (TokenScope.READ, cast.workspace)
+    assert "read only" in page.content.decode()
+
+
+@pytest.mark.parametrize("fields", [{"scope": "root"}, {"workspace": "nowhere"}])
+def test_a_limit_that_does_not_exist_makes_no_wider_token(
+    alice: Client, cast: Cast, fields: dict[str, str]
+) -> None:
+    answer = alice.post(url(cast, "account/tokens"), {"name": "ci", **fields})
+    assert answer.status_code == 422
+    assert 'value="ci"' in answer.content.decode()
+    assert not PersonalToken.objects.exists()
 
 
 def test_a_revoked_token_is_worth_nothing(alice: Client, cast: Cast) -> None:

@@ -13,7 +13,7 @@ from workspaces.models.assets import (
     ModelVersion,
 )
 from workspaces.models.compute import InstanceType
-from workspaces.models.people import PersonalToken, SignInLink, User
+from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
 from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
 from workspaces.models.uploads import UploadedFile, UploadedPiece
 
@@ -28,6 +28,7 @@ __all__ = [
     "Environment",
     "EnvironmentVersion",
     "InstanceType",
+    "Limits",
     "Membership",
     "Model",
     "ModelVersion",
@@ -35,6 +36,7 @@ __all__ = [
     "Quota",
     "Role",
     "SignInLink",
+    "TokenScope",
     "UploadedFile",
     "UploadedPiece",
     "User",

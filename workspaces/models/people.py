@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+
+
+class TokenScope(models.TextChoices):
+    """How much of its user's rights a token carries."""
+
+    FULL = "full", "everything its user may"
+    READ = "read", "read only"
+    SCORE = "score", "score only"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a token leaves of its user's rights; `workspaces.access` applies it wherever rights are asked for."""
+
+    scope: str
+    workspace_id: int | None = None
+    """The one workspace it opens; None for all of the user's."""
+    token_id: int | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def are_none(self) -> bool:
+        """Whether the token carries all that its user may."""
+        return self.scope == TokenScope.FULL and self.workspace_id is None
 
 
 class User(AbstractUser):
@@ -14,6 +41,9 @@ class User(AbstractUser):
         DARK = "dark"
 
     theme = models.CharField(max_length=6, choices=Theme.choices, default=Theme.SYSTEM)
+
+    limits: Limits | None = None
+    """Set on the user of a request that came with a token; a signed-in person has none."""
 
 
 class PersonalTokenQuerySet(models.QuerySet["PersonalToken"]):
@@ -30,6 +60,15 @@ class PersonalToken(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="personal_tokens")
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True)
+    scope = models.CharField(max_length=10, choices=TokenScope.choices, default=TokenScope.FULL)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace",
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="The one workspace it opens; empty for all of the user's.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)

@@ -25,12 +25,18 @@ class Role(models.TextChoices):
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def visible_to(self, user: User | AnonymousUser) -> WorkspaceQuerySet:
-        """The workspaces this user is a member of; a superuser sees all."""
+        """The workspaces this user is a member of, as far as their token reaches; a superuser sees all."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
+        limits = user.limits
+        within = (
+            self
+            if limits is None or not limits.workspace_id
+            else self.filter(pk=limits.workspace_id)
+        )
         if user.is_superuser:
-            return self
-        return self.filter(memberships__user_id=user.pk)
+            return within
+        return within.filter(memberships__user_id=user.pk)
 
 
 class Workspace(models.Model):
