@@ -31,6 +31,8 @@ NAVIGATION: Sequence[tuple[Promise, str, str, str]] = (
     (gettext_lazy("Endpoints"), "plug-connected", "studio:endpoints", "e"),
     (gettext_lazy("Models"), "cube", "studio:models", "m"),
     (gettext_lazy("Environments"), "stack-2", "studio:environments", "v"),
+    (gettext_lazy("Data"), "database", "studio:data", "d"),
+    (gettext_lazy("Components"), "box", "studio:components", "b"),
     (gettext_lazy("Compute"), "cpu", "studio:compute", "c"),
     (gettext_lazy("Activity"), "activity", "studio:activity", "a"),
 )

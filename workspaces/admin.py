@@ -14,6 +14,10 @@ from workspaces.models import (
     Activity,
     Code,
     CodeVersion,
+    Component,
+    ComponentVersion,
+    Data,
+    DataVersion,
     Environment,
     EnvironmentVersion,
     InstanceType,
@@ -137,7 +141,7 @@ class AssetAdmin(admin.ModelAdmin[Any]):
         messages.success(request, "Restored.")
 
 
-admin.site.register([Model, Environment, Code], AssetAdmin)
+admin.site.register([Model, Environment, Code, Data, Component], AssetAdmin)
 
 
 class VersionAdmin(ReadOnlyAdmin):
@@ -175,6 +179,22 @@ class CodeVersionAdmin(VersionAdmin):
     list_filter = (("archived_at", admin.EmptyFieldListFilter),)
     search_fields = ("code__name", "version", "content_hash")
     list_select_related = ("code", "created_by")
+
+
+@admin.register(DataVersion)
+class DataVersionAdmin(VersionAdmin):
+    list_display = ("data", "version", "type", "uri", "size_bytes", "created_at", "created_by")
+    list_filter = ("type", ("archived_at", admin.EmptyFieldListFilter))
+    search_fields = ("data__name", "version", "uri", "content_hash")
+    list_select_related = ("data", "created_by")
+
+
+@admin.register(ComponentVersion)
+class ComponentVersionAdmin(VersionAdmin):
+    list_display = ("component", "version", "type", "display_name", "created_at", "created_by")
+    list_filter = ("type", ("archived_at", admin.EmptyFieldListFilter))
+    search_fields = ("component__name", "version", "display_name")
+    list_select_related = ("component", "created_by")
 
 
 @admin.register(Activity)

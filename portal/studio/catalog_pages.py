@@ -23,7 +23,7 @@ from portal.studio.deployment_form import TEMPLATE_CONDA
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, catalog, storage
 from workspaces.errors import NotFound, UserError
-from workspaces.models import Environment, EnvironmentVersion, Model, ModelVersion
+from workspaces.models import DataVersion, Environment, EnvironmentVersion, Model, ModelVersion
 from workspaces.storage import FileEntry
 
 PAGE = 50
@@ -42,7 +42,7 @@ def model_list(request: StudioRequest) -> HttpResponse:
     """`?q=` searches names, `?archived=1` shows what was put away."""
     page, part = "workspaces/model_list.html", "workspaces/_model_table.html"
     may_deploy = access.role_may(request.role, "onlineEndpoints/write")
-    return _asset_list(request, Model, page, part, "models", {"may_deploy": may_deploy})
+    return asset_list(request, Model, page, part, "models", {"may_deploy": may_deploy})
 
 
 @studio_page("environments/read")
@@ -53,18 +53,18 @@ def environment_list(request: StudioRequest) -> HttpResponse:
     curated = [row for row in curated_environments() if query in row.name.lower()]
     may_deploy = access.role_may(request.role, "onlineEndpoints/write")
     extra = {"curated": curated, "may_deploy": may_deploy}
-    return _asset_list(request, Environment, page, part, "environments", extra)
+    return asset_list(request, Environment, page, part, "environments", extra)
 
 
 @studio_page("models/versions/read")
 def model(request: StudioRequest, name: str) -> HttpResponse:
     """One model: its versions, files, and where it is used."""
-    found = _find(request, Model, name)
+    found = find_asset(request, Model, name)
     versions = list(found.versions.select_related("created_by"))
-    shown = _shown(versions, request.GET.get("version", ""))
+    shown = shown_version(versions, request.GET.get("version", ""))
     if shown is not None:
         shown.model = found
-    files, is_lost = _files(shown)
+    files, is_lost = files_of(shown)
     context = {
         "asset": found,
         "versions": versions,
@@ -83,9 +83,9 @@ def model(request: StudioRequest, name: str) -> HttpResponse:
 @studio_page("environments/versions/read")
 def environment(request: StudioRequest, name: str) -> HttpResponse:
     """One environment: its versions, what its packages translate to, and where it is used."""
-    found = _find(request, Environment, name)
+    found = find_asset(request, Environment, name)
     versions = list(found.versions.select_related("created_by"))
-    shown = _shown(versions, request.GET.get("version", ""))
+    shown = shown_version(versions, request.GET.get("version", ""))
     if shown is not None:
         shown.environment = found
     context: dict[str, Any] = {
@@ -134,8 +134,8 @@ def register_model(request: StudioRequest) -> HttpResponse:
             problem = error
         else:
             toast(request, _("Registered %(name)s.") % {"name": registered})
-            return go(request, _asset_url(request, "model", registered.model.name))
-    return _form(request, "workspaces/model_form.html", problem, {"types": TYPE_WORDS.items()})
+            return go(request, asset_url(request, "model", registered.model.name))
+    return form_page(request, "workspaces/model_form.html", problem, {"types": TYPE_WORDS.items()})
 
 
 @studio_page("environments/versions/write")
@@ -149,19 +149,19 @@ def register_environment(request: StudioRequest) -> HttpResponse:
             problem = error
         else:
             toast(request, _("Registered %(name)s.") % {"name": registered})
-            return go(request, _asset_url(request, "environment", registered.environment.name))
+            return go(request, asset_url(request, "environment", registered.environment.name))
     page = "workspaces/environment_form.html"
-    return _form(request, page, problem, {"typed": request.POST or _newest_text(request)})
+    return form_page(request, page, problem, {"typed": request.POST or _newest_text(request)})
 
 
 @studio_page("models/versions/write")
 def archive_model(request: StudioRequest, name: str) -> HttpResponse:
-    return _archive(request, Model, name)
+    return archive_or_restore(request, Model, name)
 
 
 @studio_page("environments/versions/write")
 def archive_environment(request: StudioRequest, name: str) -> HttpResponse:
-    return _archive(request, Environment, name)
+    return archive_or_restore(request, Environment, name)
 
 
 def _register_environment(request: StudioRequest) -> Any:
@@ -215,14 +215,15 @@ def _newest_text(request: StudioRequest) -> dict[str, str]:
     }
 
 
-def _asset_list(
+def asset_list(
     request: StudioRequest,
-    asset_class: type[Model] | type[Environment],
+    asset_class: Any,
     page: str,
     part: str,
     action: str,
     extra: dict[str, Any] | None = None,
 ) -> HttpResponse:
+    """A page of assets by name; in `rows` each with its newest version and how many deployments use it."""
     query = request.GET.get("q", "").strip()
     shows_archived = request.GET.get("archived") == "1"
     rows = asset_class.objects.filter(workspace=request.workspace, is_anonymous=False)
@@ -253,21 +254,23 @@ def _newest(asset_class: Any, ids: list[int]) -> dict[int, Any]:
 
 
 def _use_counts(asset_class: Any, ids: list[int]) -> dict[int, int]:
-    """How many deployments want a version of each asset, in one query."""
+    """How many deployments want a version of each asset, in one query; none of what no deployment can want."""
     kind = asset_class._meta.model_name
+    if asset_class not in (Model, Environment):
+        return {}
     path = f"revision__{kind}_version__{kind}"
     rows = OnlineDeployment.objects.filter(**{f"{path}__in": ids}).values_list(path)
     return dict(rows.annotate(count=Count("pk")).order_by())
 
 
-def _find(request: StudioRequest, asset_class: Any, name: str) -> Any:
+def find_asset(request: StudioRequest, asset_class: Any, name: str) -> Any:
     found = asset_class.objects.filter(workspace=request.workspace, name=name).first()
     if found is None:
         raise Http404(f"There is no '{name}' in workspace '{request.workspace.name}'.")
     return found
 
 
-def _shown(versions: list[Any], wanted: str) -> Any:
+def shown_version(versions: list[Any], wanted: str) -> Any:
     """The version that was asked for, else the newest; None when there is none."""
     named = [row for row in versions if row.version == wanted]
     return (named or versions or [None])[0]
@@ -280,23 +283,26 @@ def _used_by(condition: Q) -> list[OnlineDeployment]:
     return list(rows.order_by("endpoint__name", "name")[:50])
 
 
-def _archive(request: StudioRequest, asset_class: Any, name: str) -> HttpResponse:
-    found = _find(request, asset_class, name)
+def archive_or_restore(
+    request: StudioRequest, asset_class: Any, name: str, *, page: str = ""
+) -> HttpResponse:
+    """Put an asset away or back, then show it again; `page` is the name of its page, where that is not its kind."""
+    found = find_asset(request, asset_class, name)
     if request.method == "POST":
         verb = catalog.restore if request.POST.get("restore") else catalog.archive
         verb(found, by=request.user)
         words = _("Restored %(name)s.") if request.POST.get("restore") else _("Archived %(name)s.")
         toast(request, words % {"name": found.name})
-    return go(request, _asset_url(request, asset_class._meta.model_name, found.name))
+    return go(request, asset_url(request, page or asset_class._meta.model_name, found.name))
 
 
-def _asset_url(request: StudioRequest, kind: str, name: str) -> str:
+def asset_url(request: StudioRequest, kind: str, name: str) -> str:
     return reverse(f"studio:{kind}", kwargs={"workspace": request.workspace.name, "name": name})
 
 
-def _files(version: ModelVersion | None) -> tuple[list[FileEntry], bool]:
+def files_of(version: ModelVersion | DataVersion | None) -> tuple[list[FileEntry], bool]:
     """The files of a version, and whether the store has lost them."""
-    if version is None:
+    if version is None or not version.content_hash:
         return [], False
     try:
         return storage.entries(version.content_hash), False
@@ -304,7 +310,7 @@ def _files(version: ModelVersion | None) -> tuple[list[FileEntry], bool]:
         return [], True
 
 
-def _form(
+def form_page(
     request: StudioRequest, page: str, problem: UserError | None, extra: dict[str, Any]
 ) -> HttpResponse:
     problems = [{"field": problem.target, "message": problem.message}] if problem else []

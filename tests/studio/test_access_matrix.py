@@ -15,7 +15,14 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from endpoints.keys import keys_of
 from portal.studio.urls import urlpatterns
-from tests.factories import Cast, make_environment, make_model, make_online_endpoint
+from tests.factories import (
+    Cast,
+    make_component,
+    make_data,
+    make_environment,
+    make_model,
+    make_online_endpoint,
+)
 from tests.studio.conftest import browser_of
 from workspaces.models import PersonalToken
 
@@ -61,6 +68,13 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "check_environment": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "environment": (OK, OK, OK),
     "archive_environment": (SENT_ON, FORBIDDEN, FORBIDDEN),
+    "data": (OK, OK, OK),
+    "register_data": (OK, FORBIDDEN, FORBIDDEN),
+    "data_asset": (OK, OK, OK),
+    "archive_data": (SENT_ON, FORBIDDEN, FORBIDDEN),
+    "components": (OK, OK, OK),
+    "component": (OK, OK, OK),
+    "archive_component": (SENT_ON, FORBIDDEN, FORBIDDEN),
     "compute": (OK, OK, OK),
     "activity": (OK, OK, NOT_ALLOWED),
     "members": (OK, OK, OK),
@@ -78,7 +92,12 @@ NAMES: dict[str, Any] = {
     "key_type": "primary",
     "number": 1,
 }
-ASSETS = {"models": "diabetes", "environments": "sklearn"}
+ASSETS = {
+    "models": "diabetes",
+    "environments": "sklearn",
+    "data": "iris",
+    "components": "score",
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TOKEN = re.compile(r'"[A-Za-z0-9]{64}"')
 # Rows that signing in and looking about leave behind.
@@ -90,6 +109,8 @@ def house(cast: Cast) -> Cast:
     make_online_endpoint(cast.workspace, "churn", deployments={"blue": 100, "green": 0})
     make_model(cast.workspace)
     make_environment(cast.workspace)
+    make_data(cast.workspace)
+    make_component(cast.workspace)
     PersonalToken.objects.create(user=cast.alice, name="laptop", digest="0" * 64)
     return cast
 
