@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.arm import ArmView, Json, instant
-from deployments.models import OnlineDeployment, Operation
+from deployments.models import OnlineDeployment, Operation, Phase
 from endpoints.models import EndpointState, OnlineEndpoint
 from workspaces.errors import NotFound
 from workspaces.models import Workspace
@@ -72,7 +72,13 @@ class OperationStatus(ArmView):
 
 
 def started(
-    request: Request, workspace: Workspace, ticket: Ticket, body: Json | None, *, status: int
+    request: Request,
+    workspace: Workspace,
+    ticket: Ticket,
+    body: Json | None,
+    *,
+    status: int,
+    tells_address: bool = True,
 ) -> Response:
     """The answer to a write: the resource as it is now, and where to ask whether it has ended.
 
@@ -83,7 +89,7 @@ def started(
     url = request.build_absolute_uri(path)
     if version:
         url = f"{url}?{urlencode({'api-version': version})}"
-    if body is not None:
+    if body is not None and tells_address:
         body["properties"]["properties"] |= {"AzureAsyncOperationUri": url}
     return Response(body, status=status, headers={"Azure-AsyncOperation": url, **RETRY_AFTER})
 
@@ -114,6 +120,7 @@ def present_operation(operation: Operation) -> Json:
     told: Json = {
         "status": _state_of(operation),
         "startTime": instant(operation.started_at),
+        "properties": {"phases": [present_phase(phase) for phase in operation.phases.all()]},
     }
     if told["status"] != IN_PROGRESS and operation.ended_at is not None:
         told["endTime"] = instant(operation.ended_at)
@@ -124,6 +131,20 @@ def present_operation(operation: Operation) -> Json:
             "code": "OperationCanceled",
             "message": "The operation was canceled by a later one or by a user.",
         }
+    return told
+
+
+def present_phase(phase: Phase) -> Json:
+    """How far it is, for those who wait in a terminal."""
+    told: Json = {
+        "name": phase.name,
+        "state": phase.state,
+        "startTime": instant(phase.started_at),
+    }
+    if phase.ended_at is not None:
+        told["endTime"] = instant(phase.ended_at)
+    if phase.expected_seconds is not None:
+        told["expectedSeconds"] = phase.expected_seconds
     return told
 
 

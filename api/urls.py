@@ -81,6 +81,7 @@ urlpatterns = [
     path("api/tokens", personal_tokens.TokenList.as_view(), name="tokens"),
     path("api/tokens/<str:token>", personal_tokens.TokenDetail.as_view(), name="token"),
     path("identity/token", credentials.ManagedIdentity.as_view(), name="identity-token"),
+    arm("subscriptions", workspaces.SubscriptionList.as_view(), "arm-subscriptions"),
     arm(
         f"{SUBSCRIPTION}/providers/{PROVIDER}/workspaces",
         workspaces.WorkspaceList.as_view(),

@@ -14,6 +14,17 @@ from api.arm import ArmView, Json, instant, page, type_of
 from workspaces.models import Workspace
 
 
+class SubscriptionList(APIView):
+    """Those that hold a workspace of the caller: how a client that has but an address finds its way."""
+
+    metadata_class = None
+
+    def get(self, request: Request) -> Response:
+        rows = Workspace.objects.visible_to(request.user)
+        found = rows.order_by("subscription_id").values_list("subscription_id", flat=True)
+        return Response({"value": [present_subscription(one) for one in found.distinct()]})
+
+
 class WorkspaceList(APIView):
     """Those the caller is a member of, in a subscription or in one of its resource groups."""
 
@@ -49,6 +60,15 @@ class Unsupported(ArmView):
         return Response({"error": error}, status=404)
 
     post = put = patch = delete = get
+
+
+def present_subscription(subscription: str) -> Json:
+    return {
+        "id": f"/subscriptions/{subscription}",
+        "subscriptionId": subscription,
+        "displayName": "Portico",
+        "state": "Enabled",
+    }
 
 
 def present(workspace: Workspace) -> Json:

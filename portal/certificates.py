@@ -38,6 +38,12 @@ def authority_path(folder: Path) -> Path:
     return folder / "ca.pem"
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the certificate in that file, as `openssl x509 -fingerprint -sha256` writes it: `AB:CD:…`."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
 def ensure_server_certificate(folder: Path, names: Iterable[str] = ()) -> ServerCertificate:
     """The server certificate for this host, `names` and loopback, made or renewed if need be.
 

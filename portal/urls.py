@@ -17,6 +17,7 @@ handler500 = "portal.views.server_error"
 urlpatterns = [
     path("", views.home, name="home"),
     path("healthz", views.healthz, name="healthz"),
+    path("ca.pem", views.authority, name="authority"),
     path("sign-in", views.SignIn.as_view(), name="sign_in"),
     path("sign-in/<str:secret>", views.sign_in_once, name="sign_in_once"),
     path("sign-out", views.sign_out, name="sign_out"),

@@ -22,6 +22,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from portal.certificates import authority_path
 from workspaces import tokens
 from workspaces.models import User, Workspace
 
@@ -51,6 +52,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
         logger.warning("health: the database does not answer")
         return JsonResponse({"status": "database unavailable"}, status=503)
     return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def authority(request: HttpRequest) -> HttpResponse:
+    """The certificate of the installation's own authority, for clients that pin it. Public, as in each handshake."""
+    path = authority_path(settings.CERTIFICATES_DIR)
+    if settings.TLS_CERTIFICATE or not path.exists():
+        reason = "This portal uses a certificate of its operator; its authority is not ours to hand out.\n"
+        return HttpResponse(reason, status=404, content_type="text/plain")
+    return HttpResponse(path.read_bytes(), content_type="application/x-pem-file")
 
 
 class SignIn(LoginView):

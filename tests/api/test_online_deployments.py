@@ -112,6 +112,10 @@ def test_put_makes_a_deployment_and_the_operation_ends_when_it_answers(
     ended = poll(alice, reply).json
     assert ended["status"] == "Succeeded"
     assert {"id", "name", "startTime", "endTime"} <= set(ended)
+    phases = ended["properties"]["phases"]
+    assert [phase["name"] for phase in phases][:2] == ["Validate", "Fetch model"]
+    assert {phase["state"] for phase in phases} == {"Succeeded"}
+    assert all(phase["startTime"] <= phase["endTime"] for phase in phases)
     assert alice.get(PATH).json["properties"]["provisioningState"] == "Succeeded"
     wanted = fresh().revision
     assert wanted is not None
