@@ -61,14 +61,9 @@ def watch() -> Program:
     return _python("watch", "-m", "cli", "watch")
 
 
-def background() -> list[Program]:
-    """What needs the database from its first moment."""
-    return [watch(), worker(), beat()]
-
-
 def control_plane(listening: socket.socket) -> list[Program]:
     """What `portico restart` replaces, in the order of starting."""
-    return [web(listening), *background()]
+    return [web(listening), watch(), worker(), beat()]
 
 
 def prepare_command(*options: str) -> list[str]:

@@ -77,10 +77,12 @@ class Supervisor:
         self.gateway = GatewayKeeper(self.event)
         preflight.check(gateway_pid=self.gateway.envoy.pid())
         link = self._start_data()
-        for program in programs.background():
-            self._keep(program).want()
+        self._keep(programs.watch()).want()
         self.gateway.want()
         self._wait(self._is_serving, READY_SECONDS, "Portico does not answer")
+        # Loading at the same time, they would take the processor from what everybody waits for.
+        for program in (programs.worker(), programs.beat()):
+            self._keep(program).want()
         self.phase = "ready"
         self._write_state()
         self.show(ready_text(link))
