@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from api.arm import OWN_PROPERTIES, ArmView, Json, page, system_data, type_of, word_of
 from api.bodies import Body
 from api.operations import Ticket, started
+from api.resource_identity import SYSTEM_ASSIGNED, parse_identity, present_identity
 from endpoints import keys
 from endpoints.changes import (
     EndpointSpec,
@@ -33,12 +34,6 @@ AUTH_MODES: dict[str, str] = {
     "AADToken": OnlineEndpoint.AuthMode.AAD_TOKEN,
 }
 NETWORK_ACCESS: dict[str, str] = {"Enabled": "enabled", "Disabled": "disabled"}
-IDENTITIES: dict[str, str] = {
-    "SystemAssigned": "system_assigned",
-    "UserAssigned": "user_assigned",
-}
-
-SYSTEM_ASSIGNED = {"type": "system_assigned"}
 
 
 class EndpointList(ArmView):
@@ -156,7 +151,7 @@ def parse(values: Mapping[str, Any], base: EndpointSpec, *, merges: bool = False
         name=base.name,
         location=body.text("location", base.location, longest=40),
         tags=read(body, "tags", base.tags),
-        identity=_identity(body, base.identity),
+        identity=parse_identity(body, base.identity),
         description=properties.text("description", base.description),
         properties=read(properties, "properties", base.properties),
         auth_mode=properties.choice("authMode", AUTH_MODES, base.auth_mode),
@@ -193,7 +188,7 @@ def present(endpoint: OnlineEndpoint) -> Json:
         "location": endpoint.location,
         "kind": "Kubernetes" if endpoint.compute else "Managed",
         "tags": endpoint.tags,
-        "identity": _present_identity(endpoint.identity),
+        "identity": present_identity(endpoint.identity),
         "properties": properties,
         "systemData": system_data(endpoint),
     }
@@ -236,28 +231,6 @@ def _kept(endpoint: OnlineEndpoint) -> EndpointSpec:
         properties=empty,
         public_network_access="enabled",
     )
-
-
-def _identity(body: Body, default: dict[str, Any]) -> dict[str, Any]:
-    if not body.has("identity"):
-        return default
-    section = body.section("identity")
-    kind = section.choice("type", IDENTITIES, "system_assigned")
-    if kind == "system_assigned":
-        return SYSTEM_ASSIGNED
-    assigned = section.mapping("userAssignedIdentities", {})
-    return {"type": kind, "user_assigned_identities": [{"resource_id": name} for name in assigned]}
-
-
-def _present_identity(identity: dict[str, Any]) -> Json:
-    kind = identity.get("type", "system_assigned")
-    told: Json = {"type": word_of(IDENTITIES, kind)}
-    assigned = identity.get("user_assigned_identities", [])
-    if assigned:
-        told["userAssignedIdentities"] = {
-            item["resource_id"] if isinstance(item, dict) else item: {} for item in assigned
-        }
-    return told
 
 
 def _is_key_of_today(endpoint: OnlineEndpoint, value: str) -> bool:

@@ -26,6 +26,8 @@ STATES = {
     Operation.State.FAILED: FAILED,
     Operation.State.CANCELED: CANCELED,
 }
+# What is complete when its write or its deletion is answered.
+AT_ONCE = frozenset({"compute", "batch_endpoint", "batch_deployment"})
 ENDPOINT_STATES = {
     EndpointState.CREATING: IN_PROGRESS,
     EndpointState.UPDATING: IN_PROGRESS,
@@ -38,10 +40,10 @@ class Ticket:
     """What to look up when the operation is polled; travels, signed, as the operation's id."""
 
     subject: str
-    """`endpoint` or `deployment`."""
+    """`endpoint`, `deployment`, or one of `AT_ONCE`."""
     is_delete: bool
     pk: int
-    """Of the endpoint or deployment."""
+    """Of what it names."""
     operation_pk: int = 0
 
     def sealed(self, workspace: Workspace) -> str:
@@ -82,7 +84,7 @@ def started(
 ) -> Response:
     """The answer to a write: the resource as it is now, and where to ask whether it has ended.
 
-    The address also stands in the body, where Azure's own REST tutorial reads it.
+    The address also stands in the body, where Azure's own REST tutorial reads it, unless that is not to be.
     """
     path = path_of(workspace, ticket.sealed(workspace))
     version = request.query_params.get("api-version")
@@ -105,6 +107,8 @@ def path_of(workspace: Workspace, operation: str) -> str:
 
 def status_of(workspace: Workspace, ticket: Ticket) -> Json:
     """`status`, and what is known of times and of the failure."""
+    if ticket.subject in AT_ONCE:
+        return {"status": SUCCEEDED}
     if ticket.is_delete:
         return {"status": _status_of_delete(workspace, ticket)}
     if ticket.subject == "endpoint":

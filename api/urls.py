@@ -12,10 +12,12 @@ from api import (
     blobs,
     clouds,
     components,
+    computes,
     credentials,
     data,
     datastores,
     environments,
+    locations,
     online_deployments,
     online_endpoints,
     operations,
@@ -25,6 +27,7 @@ from api import (
 from api.arm import PROVIDER
 
 SUBSCRIPTION = "subscriptions/<subscription>"
+LOCATION = f"{SUBSCRIPTION}/providers/{PROVIDER}/locations/<location>"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/<resource_group>"
 WORKSPACE = f"{GROUP}/providers/{PROVIDER}/workspaces/<workspace>"
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
@@ -97,6 +100,16 @@ urlpatterns = [
         f"{WORKSPACE}/operations/<operation>",
         operations.OperationStatus.as_view(),
         "arm-operation",
+    ),
+    arm(f"{LOCATION}/vmSizes", locations.VmSizes.as_view(), "arm-vm-sizes"),
+    arm(f"{LOCATION}/usages", locations.Usages.as_view(), "arm-usages"),
+    arm(f"{LOCATION}/quotas", locations.Quotas.as_view(), "arm-quotas"),
+    arm(f"{WORKSPACE}/computes", computes.ComputeList.as_view(), "arm-computes"),
+    arm(f"{WORKSPACE}/computes/<compute>", computes.ComputeDetail.as_view(), "arm-compute"),
+    arm(
+        f"{WORKSPACE}/computes/<compute>/listNodes",
+        computes.NodeList.as_view(),
+        "arm-compute-nodes",
     ),
     arm(f"{WORKSPACE}/onlineEndpoints", online_endpoints.EndpointList.as_view(), "arm-endpoints"),
     arm(ENDPOINT, online_endpoints.EndpointDetail.as_view(), "arm-endpoint"),

@@ -27,6 +27,7 @@ from workspaces.models import (
     CodeVersion,
     Component,
     ComponentVersion,
+    Compute,
     Data,
     DataVersion,
     Environment,
@@ -319,6 +320,31 @@ def make_component(workspace: Workspace, name: str = "score", **fields: Any) -> 
         },
     )
     return version
+
+
+def make_compute(
+    workspace: Workspace | None = None,
+    name: str = "",
+    *,
+    instance_type: str = "Standard_DS3_v2",
+    **fields: Any,
+) -> Compute:
+    """A cluster of at most four nodes, or with `kind="kubernetes"` an attached one."""
+    if workspace is None:
+        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
+    is_cluster = fields.get("kind") != Compute.Kind.KUBERNETES
+    size = InstanceType.objects.get(name__iexact=instance_type) if is_cluster else None
+    return Compute.objects.create(
+        workspace=workspace,
+        name=name or f"cluster-{next(_numbers)}",
+        instance_type=size,
+        **{
+            "created_by": workspace_owner(workspace),
+            "max_instances": 4,
+            "namespace": "" if is_cluster else "default",
+            **fields,
+        },
+    )
 
 
 def workspace_owner(workspace: Workspace) -> User | None:

@@ -16,6 +16,7 @@ from workspaces.models import (
     CodeVersion,
     Component,
     ComponentVersion,
+    Compute,
     Data,
     DataVersion,
     Environment,
@@ -109,6 +110,23 @@ class InstanceTypeAdmin(admin.ModelAdmin[InstanceType]):
     list_editable = ("price_per_hour", "is_enabled")
     list_filter = ("is_enabled", "family")
     search_fields = ("name", "family")
+
+
+@admin.register(Compute)
+class ComputeAdmin(ReadOnlyAdmin):
+    list_display = (
+        "name",
+        "workspace",
+        "kind",
+        "instance_type",
+        "tier",
+        "min_instances",
+        "max_instances",
+        "created_by",
+    )
+    list_filter = ("kind", "tier")
+    search_fields = ("name", "workspace__name", "instance_type__name")
+    list_select_related = ("workspace", "instance_type", "created_by")
 
 
 class AssetAdmin(admin.ModelAdmin[Any]):

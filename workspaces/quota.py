@@ -5,11 +5,12 @@ Floors above say what they use by handing their counts in; this module knows the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from workspaces.errors import UserError
-from workspaces.models import Workspace
+from workspaces.models import Quota, Workspace
 
 DEFAULTS: dict[str, int] = {
     "endpoints": 100,
@@ -17,6 +18,9 @@ DEFAULTS: dict[str, int] = {
     "deployments_per_endpoint": 20,
     "instances_per_deployment": 50,
     "cores": 300,
+    "low_priority_cores": 300,
+    "computes": 500,
+    "nodes_per_compute": 100,
 }
 LABELS: dict[str, str] = {
     "endpoints": "endpoints",
@@ -24,6 +28,9 @@ LABELS: dict[str, str] = {
     "deployments_per_endpoint": "deployments of one endpoint",
     "instances_per_deployment": "instances of one deployment",
     "cores": "cores",
+    "low_priority_cores": "low-priority cores",
+    "computes": "computes",
+    "nodes_per_compute": "nodes of one compute",
 }
 
 
@@ -38,6 +45,15 @@ def limit_of(workspace: Workspace, resource: str) -> int:
     """The workspace's own limit, else the default."""
     own = workspace.quotas.filter(resource=resource).values_list("limit", flat=True).first()
     return DEFAULTS[resource] if own is None else own
+
+
+def limits_of(workspace_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Workspace id → every limit there, in one query."""
+    found = {pk: dict(DEFAULTS) for pk in workspace_ids}
+    own = Quota.objects.filter(workspace__in=workspace_ids, resource__in=DEFAULTS)
+    for pk, resource, limit in own.values_list("workspace", "resource", "limit"):
+        found[pk][resource] = limit
+    return found
 
 
 def reserved_cores(instance_count: int, cores: float) -> int:

@@ -18,6 +18,7 @@ from tests.factories import (
     Cast,
     make_code,
     make_component,
+    make_compute,
     make_data,
     make_deployment,
     make_environment,
@@ -63,6 +64,12 @@ ROUTES = [
     Route("GET", "onlineEndpoints/churn/deployments/blue/skus", 200, 200),
     Route("DELETE", "onlineEndpoints/churn/deployments/green", 202, 403),
     Route("DELETE", "onlineEndpoints/tokens", 202, 403),
+    Route("GET", "computes", 200, 200),
+    Route("GET", "computes/cpu", 200, 200),
+    Route("PUT", "computes/fresh", 201, 403, {}),
+    Route("PATCH", "computes/cpu", 200, 403, {"tags": {"a": "b"}}),
+    Route("POST", "computes/cpu/listNodes", 200, 403),
+    Route("DELETE", "computes/cpu", 202, 403),
     Route("GET", "models", 200, 200),
     Route("GET", "models/diabetes", 200, 200),
     Route("PATCH", "models/diabetes", 200, 403, ARCHIVE),
@@ -127,6 +134,7 @@ def things(cast: Cast) -> None:
     make_code(cast.workspace)
     make_data(cast.workspace)
     make_component(cast.workspace)
+    make_compute(cast.workspace, "cpu")
     churn = make_online_endpoint(cast.workspace, "churn", traffic={"blue": 100})
     revision = store_assets(cast.workspace).revision
     make_deployment(churn, "blue", revision=revision)

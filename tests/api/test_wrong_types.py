@@ -14,12 +14,15 @@ from endpoints.models import OnlineEndpoint
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.api.test_assets import ENVIRONMENT
 from tests.api.test_components import COMMAND
+from tests.api.test_computes import KUBERNETES
+from tests.api.test_computes import SENT as CLUSTER
 from tests.api.test_online_deployments import sent
 from tests.api.test_online_endpoints import SENT
 from tests.factories import (
     Cast,
     make_cast,
     make_component,
+    make_compute,
     make_data,
     make_deployment,
     make_online_endpoint,
@@ -87,8 +90,29 @@ def whole_deployment(workspace_id: str) -> dict[str, Any]:
     )
 
 
+def whole_cluster() -> dict[str, Any]:
+    body = copy.deepcopy(CLUSTER)
+    body["properties"]["description"] = "d"
+    body["properties"]["properties"] |= {
+        "vmPriority": "Dedicated",
+        "subnet": {"id": "s"},
+        "userAccountCredentials": {"adminUserName": "a", "adminUserSshPublicKey": "k"},
+    }
+    return body
+
+
 @pytest.mark.parametrize(
-    "kind", ["endpoint", "deployment", "environment", "model", "data", "component"]
+    "kind",
+    [
+        "endpoint",
+        "deployment",
+        "environment",
+        "model",
+        "data",
+        "component",
+        "compute",
+        "kubernetes",
+    ],
 )
 def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
     assets = store_assets(cast.workspace)
@@ -96,6 +120,8 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
     make_deployment(churn, "blue", revision=assets.revision)
     make_data(cast.workspace)
     make_component(cast.workspace)
+    make_compute(cast.workspace, "cpu")
+    make_compute(cast.workspace, "k8s", kind="kubernetes")
     uri = f"azureml://datastores/workspaceblobstore/paths/assets/{assets.model.content_hash}/model"
     model = {"properties": {"modelUri": uri, "modelType": "custom_model", "tags": {"a": "b"}}}
     path, body = {
@@ -108,6 +134,8 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         "model": ("models/churn/versions/1", model),
         "data": ("data/iris/versions/1", DATA),
         "component": ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
+        "compute": ("computes/cpu", whole_cluster()),
+        "kubernetes": ("computes/k8s", KUBERNETES),
     }[kind]
     before = Activity.objects.count()
     for at in places(body):
@@ -134,6 +162,7 @@ def test_the_same_put_many_times_at_once_makes_one_thing() -> None:
         ("onlineEndpoints/churn", SENT),
         ("onlineEndpoints/churn/deployments/blue", deployment),
         ("environments/fresh/versions/1", ENVIRONMENT),
+        ("computes/fresh", CLUSTER),
     ):
         replies = at_once(api, path, body)
         assert len(replies) == AT_ONCE

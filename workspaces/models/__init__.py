@@ -12,7 +12,7 @@ from workspaces.models.assets import (
     Model,
     ModelVersion,
 )
-from workspaces.models.compute import InstanceType
+from workspaces.models.compute import Compute, InstanceType
 from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
 from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
 from workspaces.models.uploads import UploadedFile, UploadedPiece
@@ -23,6 +23,7 @@ __all__ = [
     "CodeVersion",
     "Component",
     "ComponentVersion",
+    "Compute",
     "Data",
     "DataVersion",
     "Environment",
