@@ -34,7 +34,7 @@ class TokenList(APIView):
         name = body.text("name", longest=tokens.LONGEST_NAME)
         scope = body.choice("scope", SCOPES, TokenScope.FULL)
         workspace = body.run(lambda: _workspace(body, user), None)
-        lifetime = body.run(lambda: _lifetime(body), None)
+        lifetime = body.run(lambda: lifetime_of(body), None)
         body.finish()
         token, text = tokens.create_token(
             user, name, scope=scope, workspace=workspace, lifetime=lifetime
@@ -49,7 +49,7 @@ class TokenDetail(APIView):
 
     def get(self, request: Request, token: str) -> Response:
         rows = _caller(request).personal_tokens.select_related("workspace")
-        found = rows.filter(pk=_number(token)).first()
+        found = rows.filter(pk=number_of(token)).first()
         if found is None:
             raise NotFound(f"You have no token with the id {token}.", target="id")
         return Response(present(found))
@@ -58,7 +58,7 @@ class TokenDetail(APIView):
         """A token may revoke itself, whatever it is limited to."""
         user = _caller(request)
         is_this = token == "current" and user.limits is not None
-        pk = user.limits.token_id if is_this and user.limits else _number(token)
+        pk = user.limits.token_id if is_this and user.limits else number_of(token)
         try:
             tokens.revoke_token(user, pk or 0)
         except NotFound:
@@ -82,7 +82,7 @@ def _caller(request: Request) -> User:
     return cast(User, request.user)
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
     """0, which no token has, for what is no id."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
@@ -100,7 +100,7 @@ def _workspace(body: Body, user: User) -> Workspace | None:
     return found
 
 
-def _lifetime(body: Body) -> timedelta | None:
+def lifetime_of(body: Body) -> timedelta | None:
     """`expiresInDays`: absent for the usual lifetime, 0 for no end."""
     if not body.has("expiresInDays"):
         return None

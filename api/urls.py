@@ -22,6 +22,7 @@ from api import (
     online_endpoints,
     operations,
     personal_tokens,
+    service_principals,
     workspaces,
 )
 from api.arm import PROVIDER
@@ -33,6 +34,7 @@ WORKSPACE = f"{GROUP}/providers/{PROVIDER}/workspaces/<workspace>"
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
+PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
 
 
 def arm(route: str, view: Any, name: str) -> URLPattern:
@@ -137,6 +139,18 @@ urlpatterns = [
     *family(assets.CODES, assets.CodeVersionDetail, assets.CodeVersionList),
     *family(data.DATA, data.DataVersionDetail),
     *family(components.COMPONENTS, components.ComponentVersionDetail),
+    arm(
+        f"{WORKSPACE}/servicePrincipals",
+        service_principals.PrincipalList.as_view(),
+        "arm-principals",
+    ),
+    arm(PRINCIPAL, service_principals.PrincipalDetail.as_view(), "arm-principal"),
+    arm(f"{PRINCIPAL}/secrets", service_principals.SecretList.as_view(), "arm-principal-secrets"),
+    arm(
+        f"{PRINCIPAL}/secrets/<secret>",
+        service_principals.SecretDetail.as_view(),
+        "arm-principal-secret",
+    ),
     re_path(
         rf"^{any_case('subscriptions')}(?:/[\s\S]*)?$",
         workspaces.Unsupported.as_view(),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
-from workspaces import catalog
+from workspaces import catalog, principals
+from workspaces.errors import UserError
 from workspaces.models import (
     Activity,
     Code,
@@ -26,7 +29,10 @@ from workspaces.models import (
     Model,
     ModelVersion,
     PersonalToken,
+    PrincipalSecret,
     Quota,
+    Role,
+    ServicePrincipal,
     SignInLink,
     UploadedFile,
     UploadedPiece,
@@ -242,6 +248,93 @@ class PersonalTokenAdmin(ReadOnlyAdmin):
     list_filter = ("scope", ("expires_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "user__username")
     list_select_related = ("user", "workspace")
+    exclude = ("digest",)
+
+
+class NewPrincipalForm(forms.ModelForm[ServicePrincipal]):
+    """What one needs to say of a new service principal; the verb checks it."""
+
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.READER)
+
+    class Meta:
+        model = ServicePrincipal
+        fields = ("workspace", "name")
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            try:
+                principals.check_name(found["workspace"], found["name"])
+            except UserError as error:
+                self.add_error("name", error.message)
+        return found
+
+
+@admin.register(ServicePrincipal)
+class ServicePrincipalAdmin(admin.ModelAdmin[ServicePrincipal]):
+    list_display = ("name", "workspace", "client_id", "user", "created_at", "created_by")
+    list_filter = ("workspace",)
+    search_fields = ("name", "client_id", "user__username", "workspace__name")
+    list_select_related = ("workspace", "user", "created_by")
+    actions = ("new_secret",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+    ) -> Any:
+        if obj is None:
+            options["form"] = NewPrincipalForm
+        return super().get_form(request, obj, change, **options)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("workspace", "name", "client_id", "user") if obj else ("workspace", "name", "role")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def save_model(
+        self, request: HttpRequest, obj: ServicePrincipal, form: Any, change: bool
+    ) -> None:
+        made = principals.create_principal(
+            obj.workspace, obj.name, form.cleaned_data["role"], by=_operator(request)
+        )
+        obj.__dict__.update(made.__dict__)
+        messages.info(request, "Select it and choose 'New secret' for what it signs in with.")
+
+    def delete_model(self, request: HttpRequest, obj: ServicePrincipal) -> None:
+        principals.delete_principal(obj, by=_operator(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ServicePrincipal]) -> None:
+        for principal in queryset.select_related("user", "workspace"):
+            principals.delete_principal(principal, by=_operator(request))
+
+    @admin.action(description="New secret (shown once)", permissions=["add"])
+    def new_secret(
+        self, request: HttpRequest, queryset: QuerySet[ServicePrincipal]
+    ) -> HttpResponse | None:
+        try:
+            shown = [
+                (principal, principals.add_secret(principal, by=_operator(request))[1])
+                for principal in queryset.select_related("user", "workspace")
+            ]
+        except UserError as error:
+            messages.error(request, error.message)
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New secrets",
+            "shown": shown,
+            "opts": self.model._meta,
+        }
+        headers = {"Cache-Control": "no-store"}
+        return TemplateResponse(request, "admin/new_secrets.html", context, headers=headers)
+
+
+@admin.register(PrincipalSecret)
+class PrincipalSecretAdmin(ReadOnlyAdmin):
+    list_display = ("principal", "name", "created_at", "expires_at", "last_used_at")
+    list_filter = (("expires_at", admin.EmptyFieldListFilter),)
+    search_fields = ("principal__name", "name")
+    list_select_related = ("principal",)
     exclude = ("digest",)
 
 

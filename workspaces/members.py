@@ -94,10 +94,12 @@ def _locked(member: Membership) -> Membership:
 
 
 def _keep_an_owner(member: Membership) -> None:
-    """Refuse what would leave the workspace without an owner who can sign in."""
-    if member.role != Role.OWNER:
+    """Refuse what would leave the workspace without an owner who can sign in: a program cannot."""
+    if member.role != Role.OWNER or member.user.is_program:
         return
-    others = member.workspace.memberships.filter(role=Role.OWNER, user__is_active=True)
+    others = member.workspace.memberships.filter(
+        role=Role.OWNER, user__is_active=True, user__service_principal__isnull=True
+    )
     if not others.exclude(pk=member.pk).exists():
         raise Conflict(
             f"{member.user.username} is the only owner of workspace '{member.workspace.name}'. Make somebody "

@@ -33,6 +33,11 @@ def create_token(
     later than that.
     """
     _require_unlimited(user)
+    if user.is_program:
+        raise Forbidden(
+            "A service principal has secrets, no personal access tokens. The owners of its workspace add them.",
+            target="token",
+        )
     _check_name(name)
     if scope not in TokenScope.values:
         raise UserError(

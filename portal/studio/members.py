@@ -84,7 +84,9 @@ def _do(request: StudioRequest, verb: Callable[[], object], words: str) -> HttpR
 def _page(request: StudioRequest, error: UserError | None = None) -> HttpResponse:
     problems = [{"field": error.target, "message": error.message}] if error else []
     context = {
-        "members": request.workspace.memberships.select_related("user").order_by("user__username"),
+        "members": request.workspace.memberships.select_related(
+            "user__service_principal"
+        ).order_by("user__username"),
         "may_change": access.role_may(request.role, "members/write"),
         "roles": ROLE_WORDS.items(),
         "typed": request.POST,

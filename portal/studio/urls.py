@@ -19,6 +19,7 @@ from portal.studio import (
     logs,
     members,
     overview,
+    principals,
     scoring_test,
     traffic,
 )
@@ -27,6 +28,7 @@ app_name = "studio"
 
 ENDPOINT = "endpoints/<str:endpoint>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<str:deployment>"
+PRINCIPAL = "access/principals/<uuid:client>"
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -88,6 +90,11 @@ urlpatterns = [
     path("access/add", members.add, name="add_member"),
     path("access/<int:pk>/role", members.change, name="change_member"),
     path("access/<int:pk>/remove", members.remove, name="remove_member"),
+    path("access/principals", principals.principal_list, name="principals"),
+    path("access/principals/add", principals.add, name="add_principal"),
+    path(f"{PRINCIPAL}/secrets", principals.add_secret, name="add_secret"),
+    path(f"{PRINCIPAL}/secrets/<int:pk>/remove", principals.remove_secret, name="remove_secret"),
+    path(f"{PRINCIPAL}/delete", principals.delete, name="delete_principal"),
     path("account", account.account, name="account"),
     path("account/tokens", account.create_token, name="create_token"),
     path("account/tokens/<int:pk>/revoke", account.revoke_token, name="revoke_token"),

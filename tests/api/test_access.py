@@ -25,8 +25,8 @@ from tests.factories import (
     make_model,
     make_online_endpoint,
 )
-from workspaces import tokens
-from workspaces.models import PersonalToken, User
+from workspaces import principals, tokens
+from workspaces.models import PersonalToken, Role, ServicePrincipal, User
 
 PLACE = (
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
@@ -45,6 +45,7 @@ class Route:
     body: Any = None
 
 
+CLIENT = "00000000-0000-0000-0000-00000000c11e"
 ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
 ARCHIVE = {"properties": {"isArchived": True}}
 ROUTES = [
@@ -124,6 +125,14 @@ ROUTES = [
     Route("GET", "datastores", 200, 200),
     Route("GET", "datastores/workspaceblobstore", 200, 200),
     Route("POST", "datastores/workspaceblobstore/listSecrets", 200, 403, {}),
+    Route("GET", "servicePrincipals", 200, 200),
+    Route("POST", "servicePrincipals", 201, 403, {"name": "fresh"}),
+    Route("GET", f"servicePrincipals/{CLIENT}", 200, 200),
+    Route("PATCH", f"servicePrincipals/{CLIENT}", 200, 403, {"role": "Reader"}),
+    Route("GET", f"servicePrincipals/{CLIENT}/secrets", 200, 200),
+    Route("POST", f"servicePrincipals/{CLIENT}/secrets", 201, 403, {}),
+    Route("DELETE", f"servicePrincipals/{CLIENT}/secrets/0", 204, 403),
+    Route("DELETE", f"servicePrincipals/{CLIENT}", 200, 403),
 ]
 
 
@@ -140,6 +149,8 @@ def things(cast: Cast) -> None:
     make_deployment(churn, "blue", revision=revision)
     make_deployment(churn, "green", revision=revision)
     make_online_endpoint(cast.workspace, "tokens", auth_mode="aml_token")
+    made = principals.create_principal(cast.workspace, "nightly", Role.READER, by=cast.alice)
+    ServicePrincipal.objects.filter(pk=made.pk).update(client_id=CLIENT)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

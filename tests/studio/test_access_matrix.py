@@ -81,6 +81,11 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "add_member": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "change_member": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "remove_member": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "principals": (OK, OK, OK),
+    "add_principal": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "add_secret": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "remove_secret": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "delete_principal": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     # One's own: a reader may, and an empty form is what is wrong with it.
     "account": (OK, OK, WRONG),
     "create_token": (SENT_ON, SENT_ON, WRONG),
@@ -91,6 +96,7 @@ NAMES: dict[str, Any] = {
     "deployment": "blue",
     "key_type": "primary",
     "number": 1,
+    "client": "00000000-0000-0000-0000-00000000c11e",
 }
 ASSETS = {
     "models": "diabetes",

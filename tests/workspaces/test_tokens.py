@@ -88,7 +88,9 @@ def test_a_superusers_token_is_limited_as_well(cast: Cast) -> None:
 
 def test_the_refusal_says_that_it_is_the_token(cast: Cast) -> None:
     limited = user_with(cast.alice, TokenScope.READ)
-    with pytest.raises(Forbidden, match=r"this access token does not\. Use one with a wider scope"):
+    with pytest.raises(
+        Forbidden, match=r"this access token does not\. Use one with a wider scope"
+    ):
         access.require(limited, "onlineEndpoints/write", cast.workspace)
     bob = user_with(cast.bob, TokenScope.READ)
     with pytest.raises(Forbidden, match="Ask alice for a role"):

@@ -14,6 +14,7 @@ from workspaces.models.assets import (
 )
 from workspaces.models.compute import Compute, InstanceType
 from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
+from workspaces.models.principals import PrincipalSecret, ServicePrincipal
 from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
 from workspaces.models.uploads import UploadedFile, UploadedPiece
 
@@ -34,8 +35,10 @@ __all__ = [
     "Model",
     "ModelVersion",
     "PersonalToken",
+    "PrincipalSecret",
     "Quota",
     "Role",
+    "ServicePrincipal",
     "SignInLink",
     "TokenScope",
     "UploadedFile",

@@ -45,6 +45,11 @@ class User(AbstractUser):
     limits: Limits | None = None
     """Set on the user of a request that came with a token; a signed-in person has none."""
 
+    @property
+    def is_program(self) -> bool:
+        """Whether this is a service principal and no person."""
+        return hasattr(self, "service_principal")
+
 
 class PersonalTokenQuerySet(models.QuerySet["PersonalToken"]):
     def usable(self) -> PersonalTokenQuerySet:
