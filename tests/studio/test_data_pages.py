@@ -85,9 +85,9 @@ def test_lists_are_searched_and_archived_assets_put_away(alice: Client, cast: Ca
     make_data(cast.workspace, "iris")
     make_component(cast.workspace, "score")
     for kind, name in (("data", "iris"), ("components", "score")):
-        part = alice.get(url(cast, f"{kind}?q={name[:2].upper()}"), **HTMX).content.decode()
+        part = alice.get(url(cast, f"{kind}?q={name[:2].upper()}"), headers=HTMX).content.decode()
         assert name in part
-        assert name not in alice.get(url(cast, f"{kind}?q=zz"), **HTMX).content.decode()
+        assert name not in alice.get(url(cast, f"{kind}?q=zz"), headers=HTMX).content.decode()
         assert alice.post(url(cast, f"{kind}/{name}/archive")).status_code in (302, 303)
         assert f"/{kind}/{name}" not in page(alice, cast, kind)
         assert f"/{kind}/{name}" in page(alice, cast, f"{kind}?archived=1")
