@@ -1,4 +1,4 @@
-"""The datastore to which clients upload, and the signed addresses with which they do (wire 6, 7, 10)."""
+"""Datastores, and the signed addresses with which clients upload to ours (wire 6, 7, 10)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,58 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from django.conf import settings
 from django.core.signing import Signer
+from django.db import transaction
 from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.arm import ArmView, Json, type_of
+from api.arm import ArmView, Json, page, system_data, type_of, word_of
+from api.bodies import Body
 from api.references import DATASTORE_PATH
-from workspaces import uploads
+from workspaces import datastores, uploads
 from workspaces.errors import NotFound, UserError
-from workspaces.models import User, Workspace
+from workspaces.models import Datastore, User, Workspace
 from workspaces.storage import Content
 
-NAME = "workspaceblobstore"
+NAME = datastores.MAIN
 CONTAINER = "azureml"
 SIGNED_SECONDS = 12 * 3600
 """Long enough for a large model over a slow line; the SDK does not renew it during an upload."""
+
+
+TYPES: dict[str, str] = {
+    "AzureBlob": Datastore.Type.BLOB,
+    "AzureFile": Datastore.Type.FILE,
+    "AzureDataLakeGen1": Datastore.Type.LAKE1,
+    "AzureDataLakeGen2": Datastore.Type.LAKE2,
+}
+PLACES: dict[str, str] = {
+    Datastore.Type.BLOB: "containerName",
+    Datastore.Type.FILE: "fileShareName",
+    Datastore.Type.LAKE1: "storeName",
+    Datastore.Type.LAKE2: "filesystem",
+}
+CREDENTIALS: dict[str, str] = {
+    "None": Datastore.Credentials.NONE,
+    "AccountKey": Datastore.Credentials.ACCOUNT_KEY,
+    "Sas": Datastore.Credentials.SAS,
+    "ServicePrincipal": Datastore.Credentials.SERVICE_PRINCIPAL,
+    "Certificate": Datastore.Credentials.CERTIFICATE,
+}
+SECRETS: dict[str, str] = {
+    Datastore.Credentials.ACCOUNT_KEY: "key",
+    Datastore.Credentials.SAS: "sasToken",
+    Datastore.Credentials.SERVICE_PRINCIPAL: "clientSecret",
+    Datastore.Credentials.CERTIFICATE: "certificate",
+}
+IDENTITY: dict[str, str] = {
+    "tenantId": "tenant_id",
+    "clientId": "client_id",
+    "authorityUrl": "authority_url",
+    "resourceUrl": "resource_url",
+    "thumbprint": "thumbprint",
+}
 
 
 @dataclass(frozen=True)
@@ -38,27 +74,81 @@ class Upload:
 
 
 class DatastoreList(ArmView):
+    """The built-in ones first, then records by name; `isDefault` asks for the default one."""
+
     actions = {"GET": "datastores/read"}
 
     def get(self, request: Request) -> Response:
-        return Response({"value": [present(request, self.workspace)]})
+        rows = datastores.rows(self.workspace)
+        default = datastores.default_name(self.workspace)
+        wanted = request.query_params.get("isDefault", "").lower()
+        built_in = list(datastores.BUILT_IN)
+        if wanted in {"true", "false"}:
+            is_wanted = wanted == "true"
+            built_in = [name for name in built_in if (name == default) == is_wanted]
+            rows = rows.filter(is_default=is_wanted)
+        answer = page(request, rows, present)
+        if "$skip" not in request.query_params:
+            first = [present_built_in(request, self.workspace, name, default) for name in built_in]
+            answer.data["value"] = [*first, *answer.data["value"]]
+        return answer
 
 
 class DatastoreDetail(ArmView):
-    actions = {"GET": "datastores/read"}
+    actions = {
+        "GET": "datastores/read",
+        "PUT": "datastores/write",
+        "DELETE": "datastores/delete",
+    }
 
     def get(self, request: Request, datastore: str) -> Response:
-        check_name(datastore)
-        return Response(present(request, self.workspace))
+        if datastores.is_built_in(datastore):
+            default = datastores.default_name(self.workspace)
+            name = datastore.lower()
+            return Response(present_built_in(request, self.workspace, name, default))
+        return Response(present(datastores.find(self.workspace, datastore)))
+
+    def put(self, request: Request, datastore: str) -> Response:
+        """Credentials that are sent without their secret keep the one there is."""
+        body = Body(self.body()).section("properties")
+        wish = parse(body)
+        makes_default = body.flag("isDefault", False)
+        body.finish()
+        with transaction.atomic():
+            if makes_default and datastores.is_built_in(datastore):
+                datastores.set_default(self.workspace, datastore, by=self.caller)
+                return self.get(request, datastore)
+            made, is_new = datastores.save(self.workspace, datastore, wish, by=self.caller)
+            if makes_default:
+                datastores.set_default(self.workspace, made.name, by=self.caller)
+        told = present(datastores.find(self.workspace, datastore))
+        return Response(told, status=201 if is_new else 200)
+
+    def delete(self, request: Request, datastore: str) -> Response:
+        was_there = datastores.delete(self.workspace, datastore, by=self.caller)
+        return Response(status=200 if was_there else 204)
 
 
 class ListSecrets(ArmView):
     actions = {"POST": "datastores/listsecrets/action"}
 
     def post(self, request: Request, datastore: str) -> Response:
-        check_name(datastore)
-        token = sign(self.workspace, CONTAINER, by=self.caller)
-        return Response({"secretsType": "Sas", "sasToken": token})
+        if datastores.is_built_in(datastore):
+            token = sign(self.workspace, CONTAINER, by=self.caller)
+            return Response({"secretsType": "Sas", "sasToken": token})
+        found = datastores.find(self.workspace, datastore)
+        if found.credentials == Datastore.Credentials.NONE:
+            raise UserError(
+                f"The datastore '{found.name}' has no credentials: it is opened with the identity of who reads.",
+                target="datastore",
+            )
+        word = SECRETS[found.credentials]
+        return Response(
+            {
+                "secretsType": word_of(CREDENTIALS, found.credentials),
+                word: datastores.secret_of(found),
+            }
+        )
 
 
 class PendingUpload(ArmView):
@@ -84,10 +174,68 @@ class PendingUpload(ArmView):
         )
 
 
-def present(request: Request, workspace: Workspace) -> Json:
+def parse(body: Body) -> datastores.Wish:
+    """What a datastore is to be; the caller finishes `body`."""
+    kind = body.choice("datastoreType", TYPES, "")
+    credentials = body.section("credentials")
+    credentials_kind = credentials.choice(
+        "credentialsType", CREDENTIALS, Datastore.Credentials.NONE
+    )
+    secret_word = SECRETS.get(credentials_kind, "")
+    longest = datastores.LONGEST_SECRET
+    secrets = credentials.section("secrets")
+    return datastores.Wish(
+        type=kind,
+        account_name=body.text("accountName", longest=255),
+        container=body.text(PLACES.get(kind, "containerName"), longest=255),
+        endpoint=body.text("endpoint", "core.windows.net", longest=255),
+        protocol=body.text("protocol", "https", longest=20),
+        credentials=credentials_kind,
+        identity={
+            ours: value
+            for word, ours in IDENTITY.items()
+            if (value := credentials.text(word, longest=1000))
+        },
+        secret=secrets.text(secret_word, longest=longest) if secret_word else "",
+        description=body.text("description"),
+        tags=body.texts("tags", {}),
+        properties=body.texts("properties", {}),
+    )
+
+
+def present(datastore: Datastore) -> Json:
+    """Without secrets."""
+    credentials: Json = {"credentialsType": word_of(CREDENTIALS, datastore.credentials)}
+    for word, ours in IDENTITY.items():
+        if ours in datastore.identity:
+            credentials[word] = datastore.identity[ours]
+    properties: Json = {
+        "datastoreType": word_of(TYPES, datastore.type),
+        PLACES[datastore.type]: datastore.container,
+        "endpoint": datastore.endpoint,
+        "protocol": datastore.protocol,
+        "isDefault": datastore.is_default,
+        "serviceDataAccessAuthIdentity": "None",
+        "credentials": credentials,
+        "description": datastore.description,
+        "tags": datastore.tags,
+        "properties": datastore.properties,
+    }
+    if datastore.type != Datastore.Type.LAKE1:
+        properties["accountName"] = datastore.account_name
     return {
-        "id": f"{workspace.arm_id}/datastores/{NAME}",
-        "name": NAME,
+        "id": f"{datastore.workspace.arm_id}/datastores/{datastore.name}",
+        "name": datastore.name,
+        "type": type_of("datastores"),
+        "properties": properties,
+        "systemData": system_data(datastore),
+    }
+
+
+def present_built_in(request: Request, workspace: Workspace, name: str, default: str) -> Json:
+    return {
+        "id": f"{workspace.arm_id}/datastores/{name}",
+        "name": name,
         "type": type_of("datastores"),
         "properties": {
             "datastoreType": "AzureBlob",
@@ -96,7 +244,7 @@ def present(request: Request, workspace: Workspace) -> Json:
             "containerName": CONTAINER,
             "endpoint": "core.windows.net",
             "protocol": "https",
-            "isDefault": True,
+            "isDefault": name == default,
             "serviceDataAccessAuthIdentity": "None",
             "credentials": {"credentialsType": "Sas"},
             "description": "",
@@ -104,13 +252,6 @@ def present(request: Request, workspace: Workspace) -> Json:
             "properties": {},
         },
     }
-
-
-def check_name(datastore: str) -> None:
-    if datastore.lower() != NAME:
-        raise NotFound(
-            f"There is no datastore '{datastore}'. There is one, '{NAME}'.", target="datastore"
-        )
 
 
 def account_url(request: Request, workspace: Workspace) -> str:
@@ -164,7 +305,9 @@ def is_upload(workspace: Workspace, uri: str, *, target: str) -> bool:
         place = found["workspace"]
         if place and place.lower() != workspace.name.lower():
             raise _foreign(uri, target)
-        check_name(found["datastore"])
+        if not datastores.is_built_in(found["datastore"]):
+            _named(workspace, found["datastore"], target)
+            return False
         return found["path"].split("/", 1)[0] in {uploads.UPLOADS, uploads.ASSETS}
     parts = uri.split("/", 5)
     return (
@@ -179,7 +322,7 @@ def open_uri(workspace: Workspace, uri: str, *, target: str) -> Upload:
         place = found["workspace"]
         if place and place.lower() != workspace.name.lower():
             raise _foreign(uri, target)
-        check_name(found["datastore"])
+        _check_readable(workspace, found["datastore"], target)
         return _open(workspace, CONTAINER, found["path"], target)
     try:
         parts = urlsplit(uri)
@@ -193,6 +336,24 @@ def open_uri(workspace: Workspace, uri: str, *, target: str) -> Upload:
     if suffix and account.lower() != workspace.name.lower():
         raise _foreign(uri, target)
     return _open(workspace, rest[0], "/".join(rest[1:]), target)
+
+
+def _check_readable(workspace: Workspace, name: str, target: str) -> None:
+    if datastores.is_built_in(name):
+        return
+    found = _named(workspace, name, target)
+    raise UserError(
+        f"{target} leads to the datastore '{found.name}', which Portico keeps a record of but does not read. Upload "
+        f"the files to '{NAME}' first.",
+        target=target,
+    )
+
+
+def _named(workspace: Workspace, name: str, target: str) -> Datastore:
+    try:
+        return datastores.find(workspace, name)
+    except NotFound as error:
+        raise UserError(error.message, code=error.code, target=target) from error
 
 
 def _open(workspace: Workspace, container: str, path: str, target: str) -> Upload:

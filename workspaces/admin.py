@@ -21,6 +21,7 @@ from workspaces.models import (
     ComponentVersion,
     Compute,
     Data,
+    Datastore,
     DataVersion,
     Environment,
     EnvironmentVersion,
@@ -219,6 +220,15 @@ class ComponentVersionAdmin(VersionAdmin):
     list_filter = ("type", ("archived_at", admin.EmptyFieldListFilter))
     search_fields = ("component__name", "version", "display_name")
     list_select_related = ("component", "created_by")
+
+
+@admin.register(Datastore)
+class DatastoreAdmin(ReadOnlyAdmin):
+    list_display = ("name", "workspace", "type", "account_name", "container", "is_default")
+    list_filter = ("type", "credentials")
+    search_fields = ("name", "workspace__name", "account_name", "container")
+    list_select_related = ("workspace",)
+    exclude = ("secret_sealed",)
 
 
 @admin.register(Activity)

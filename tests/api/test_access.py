@@ -48,6 +48,9 @@ class Route:
 CLIENT = "00000000-0000-0000-0000-00000000c11e"
 ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
 ARCHIVE = {"properties": {"isArchived": True}}
+DATASTORE = {
+    "properties": {"datastoreType": "AzureBlob", "accountName": "a", "containerName": "c"}
+}
 ROUTES = [
     Route("GET", "", 200, 200),
     Route("GET", "onlineEndpoints", 200, 200),
@@ -133,6 +136,8 @@ ROUTES = [
     Route("POST", f"servicePrincipals/{CLIENT}/secrets", 201, 403, {}),
     Route("DELETE", f"servicePrincipals/{CLIENT}/secrets/0", 204, 403),
     Route("DELETE", f"servicePrincipals/{CLIENT}", 200, 403),
+    Route("PUT", "datastores/lake", 201, 403, DATASTORE),
+    Route("DELETE", "datastores/lake", 204, 403),
 ]
 
 

@@ -16,6 +16,7 @@ from tests.api.test_assets import ENVIRONMENT
 from tests.api.test_components import COMMAND
 from tests.api.test_computes import KUBERNETES
 from tests.api.test_computes import SENT as CLUSTER
+from tests.api.test_datastores import LAKE
 from tests.api.test_online_deployments import sent
 from tests.api.test_online_endpoints import SENT
 from tests.factories import (
@@ -112,6 +113,7 @@ def whole_cluster() -> dict[str, Any]:
         "component",
         "compute",
         "kubernetes",
+        "datastore",
     ],
 )
 def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
@@ -133,14 +135,16 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         "environment": ("environments/bare/versions/1", ENVIRONMENT),
         "model": ("models/churn/versions/1", model),
         "data": ("data/iris/versions/1", DATA),
+        "datastore": ("datastores/lake", LAKE),
         "component": ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
         "compute": ("computes/cpu", whole_cluster()),
         "kubernetes": ("computes/k8s", KUBERNETES),
     }[kind]
     before = Activity.objects.count()
+    methods = ("PUT",) if kind == "datastore" else ("PUT", "PATCH")
     for at in places(body):
         for number, value in enumerate(WRONG):
-            method = "PATCH" if number % 2 else "PUT"
+            method = methods[number % len(methods)]
             with transaction.atomic():
                 reply = alice.ask(method, path, replaced(body, at, value))
                 changed = Activity.objects.count() - before

@@ -13,6 +13,7 @@ from workspaces.models.assets import (
     ModelVersion,
 )
 from workspaces.models.compute import Compute, InstanceType
+from workspaces.models.datastores import Datastore
 from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
 from workspaces.models.principals import PrincipalSecret, ServicePrincipal
 from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
@@ -27,6 +28,7 @@ __all__ = [
     "Compute",
     "Data",
     "DataVersion",
+    "Datastore",
     "Environment",
     "EnvironmentVersion",
     "InstanceType",
