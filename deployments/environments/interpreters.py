@@ -81,12 +81,14 @@ class Interpreters:
         mirror: str = "",
         download_seconds: float = 120.0,
         search: Iterable[Path] | None = None,
+        for_others: bool = True,
     ) -> None:
         self.folder = folder
         self.policy = policy
         self.downloads = downloads
         self.mirror = mirror
         self.download_seconds = download_seconds
+        self.for_others = for_others
         self._search = None if search is None else tuple(search)
         self._found: tuple[Interpreter, ...] = ()
         self._looked_at = float("-inf")
@@ -145,7 +147,7 @@ class Interpreters:
 
     def staged(self, interpreter: Interpreter) -> Interpreter:
         """The interpreter where other users can run it, else a copy in `folder` that they can."""
-        if os.geteuid() != 0 or _is_open(interpreter):
+        if not self.for_others or os.geteuid() != 0 or _is_open(interpreter):
             return interpreter
         target = self.folder.resolve() / f"cpython-{interpreter.version}"
         source = interpreter.prefix.resolve()

@@ -69,6 +69,7 @@ class EnvironmentStore:
                 downloads=self.settings.python_downloads and not self.settings.offline,
                 mirror=self.settings.download_mirror,
                 download_seconds=self.settings.download_seconds,
+                for_others=self.settings.for_others,
             )
 
     def lock(self, spec: EnvironmentSpec, log: Log = _quiet, cancel: Cancel = _never) -> Lock:

@@ -45,6 +45,8 @@ class EnvironmentSettings:
     min_free_bytes: int = 500_000_000
     # Install as this user when we are root; builds from source run as one below it (`foreign.py`).
     build_user_id: int | None = None
+    # Whether other users run what is built; else interpreters may lie in a closed home of root's.
+    for_others: bool = True
 
 
 class Uv:

@@ -200,6 +200,14 @@ def test_a_closed_interpreter_gets_a_copy_that_others_can_run(place: Path) -> No
 
 
 @needs_root
+def test_a_closed_interpreter_stays_where_it_is_when_nobody_else_runs_it(place: Path) -> None:
+    closed = closed_python(place)
+    own = Interpreters(place / "copies", search=[], for_others=False)
+    assert own.staged(closed) == closed
+    assert not (place / "copies").exists()
+
+
+@needs_root
 def test_a_copy_is_found_again_when_the_original_has_gone(place: Path) -> None:
     closed = closed_python(place)
     copy = Interpreters(place / "copies", search=[]).staged(closed)
