@@ -1,4 +1,4 @@
-"""Ids of models, environments and code, as resources name one another: written and read back."""
+"""Ids of assets and computes, as resources name one another: written and read back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ from typing import TypeVar
 
 from api.arm import Scope
 from deployments.environments import curated
-from workspaces import catalog
+from workspaces import catalog, components
 from workspaces.errors import NotFound, UserError
-from workspaces.models import CodeVersion, EnvironmentVersion, ModelVersion, User, Workspace
+from workspaces.models import (
+    CodeVersion,
+    ComponentVersion,
+    EnvironmentVersion,
+    ModelVersion,
+    User,
+    Workspace,
+)
 
-V = TypeVar("V", ModelVersion, EnvironmentVersion, CodeVersion)
+V = TypeVar("V", ModelVersion, EnvironmentVersion, CodeVersion, ComponentVersion)
 
 # Both `/subscriptions/…/providers/…/workspaces/…` and the short form of azureml:// addresses.
 LONG_ID = re.compile(
     r"(?i:(?:azureml:)?/{0,2}subscriptions)/([^/]+)/(?i:resourceGroups)/([^/]+)/"
     r"(?i:(?:providers/Microsoft\.MachineLearningServices/)?workspaces)/([^/]+)/"
     r"([A-Za-z]+)/([^/]+)/(versions|labels)/([^/]+)/?"
+)
+COMPUTE_ID = re.compile(
+    r"(?:azureml:)?/subscriptions/([^/]+)/resourceGroups/([^/]+)/"
+    r"(?:providers/Microsoft\.MachineLearningServices/)?workspaces/([^/]+)/computes/([^/]+)/?",
+    re.IGNORECASE,
 )
 DATASTORE_PATH = re.compile(
     r"azureml:/{1,2}(?i:(?:subscriptions/[^/]+/resourcegroups/[^/]+/workspaces/(?P<workspace>[^/]+)/)?"
@@ -42,6 +54,29 @@ def environment_id(workspace: Workspace, version: EnvironmentVersion) -> str:
     return f"{workspace.arm_id}/environments/{version.environment.name}/versions/{version.version}"
 
 
+def component_id(workspace: Workspace, version: ComponentVersion) -> str:
+    return f"{workspace.arm_id}/components/{version.component.name}/versions/{version.version}"
+
+
+def compute_name(workspace: Workspace, reference: str, *, target: str) -> str:
+    """The name in `cpu`, `azureml:cpu` or the id of a compute of this workspace, whether or not there is one."""
+    if "/" not in reference:
+        return reference.removeprefix("azureml:")
+    found = COMPUTE_ID.fullmatch(reference)
+    if found is None:
+        raise UserError(
+            f"{target} is '{reference[:200]}'. It must be the name of a compute, azureml:<name>, or the id of one "
+            "of the workspace's computes.",
+            target=target,
+        )
+    if str(Scope(found[1], found[2], found[3])).lower() != workspace.arm_id.lower():
+        raise UserError(
+            f"{target} names a compute of another workspace, '{found[3]}'. Create one in '{workspace.name}'.",
+            target=target,
+        )
+    return found[4]
+
+
 def find_model(workspace: Workspace, reference: str, *, target: str) -> ModelVersion:
     """`UserError` for a reference that leads nowhere, or out of the workspace."""
     return _find(workspace, reference, "models", catalog.resolve_model, target)
@@ -49,6 +84,10 @@ def find_model(workspace: Workspace, reference: str, *, target: str) -> ModelVer
 
 def find_code(workspace: Workspace, reference: str, *, target: str) -> CodeVersion:
     return _find(workspace, reference, "codes", catalog.resolve_code, target)
+
+
+def find_component(workspace: Workspace, reference: str, *, target: str) -> ComponentVersion:
+    return _find(workspace, reference, "components", components.resolve, target)
 
 
 def find_environment(

@@ -9,6 +9,8 @@ from django.urls import URLPattern, path, re_path
 
 from api import (
     assets,
+    batch_deployments,
+    batch_endpoints,
     blobs,
     clouds,
     components,
@@ -17,6 +19,7 @@ from api import (
     data,
     datastores,
     environments,
+    jobs,
     locations,
     online_deployments,
     online_endpoints,
@@ -35,6 +38,9 @@ ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
 PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
+BATCH_ENDPOINT = f"{WORKSPACE}/batchEndpoints/<endpoint>"
+BATCH_DEPLOYMENT = f"{BATCH_ENDPOINT}/deployments/<deployment>"
+RUN = f"history/v1.0/{WORKSPACE}/runs/<run>"
 
 
 def arm(route: str, view: Any, name: str) -> URLPattern:
@@ -126,6 +132,43 @@ urlpatterns = [
     arm(DEPLOYMENT, online_deployments.DeploymentDetail.as_view(), "arm-deployment"),
     arm(f"{DEPLOYMENT}/getLogs", online_deployments.GetLogs.as_view(), "arm-get-logs"),
     arm(f"{DEPLOYMENT}/skus", online_deployments.SkuList.as_view(), "arm-skus"),
+    arm(
+        f"{WORKSPACE}/batchEndpoints",
+        batch_endpoints.BatchEndpointList.as_view(),
+        "arm-batch-endpoints",
+    ),
+    arm(BATCH_ENDPOINT, batch_endpoints.BatchEndpointDetail.as_view(), "arm-batch-endpoint"),
+    arm(f"{BATCH_ENDPOINT}/listKeys", batch_endpoints.ListKeys.as_view(), "arm-batch-list-keys"),
+    arm(
+        f"{BATCH_ENDPOINT}/deployments",
+        batch_deployments.BatchDeploymentList.as_view(),
+        "arm-batch-deployments",
+    ),
+    arm(
+        BATCH_DEPLOYMENT,
+        batch_deployments.BatchDeploymentDetail.as_view(),
+        "arm-batch-deployment",
+    ),
+    arm(
+        f"mferp/managementfrontend/{BATCH_ENDPOINT}/jobs",
+        jobs.JobsOfEndpoint.as_view(),
+        "batch-endpoint-jobs",
+    ),
+    arm(
+        f"mferp/managementfrontend/{BATCH_DEPLOYMENT}/jobs",
+        jobs.JobsOfEndpoint.as_view(),
+        "batch-deployment-jobs",
+    ),
+    arm("batch/<endpoint>/jobs", jobs.BatchJobs.as_view(), "batch-jobs"),
+    arm("batch/<endpoint>/jobs/<job>", jobs.BatchJob.as_view(), "batch-job"),
+    arm(f"{WORKSPACE}/jobs", jobs.JobList.as_view(), "arm-jobs"),
+    arm(f"{WORKSPACE}/jobs/<job>", jobs.JobDetail.as_view(), "arm-job"),
+    arm(f"{WORKSPACE}/jobs/<job>/cancel", jobs.CancelJob.as_view(), "arm-cancel-job"),
+    arm(RUN, jobs.Run.as_view(), "run"),
+    arm(f"{RUN}/details", jobs.Run.as_view(), "run-details"),
+    arm(f"{RUN}/children", jobs.Run.as_view(), "run-children"),
+    arm(f"history/v1.0/{WORKSPACE}/rundata", jobs.RunData.as_view(), "run-data"),
+    path("discovery", jobs.Discovery.as_view(), name="discovery"),
     arm(f"{WORKSPACE}/datastores", datastores.DatastoreList.as_view(), "arm-datastores"),
     arm(DATASTORE, datastores.DatastoreDetail.as_view(), "arm-datastore"),
     arm(f"{DATASTORE}/listSecrets", datastores.ListSecrets.as_view(), "arm-list-secrets"),

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.arm import ArmView, Json, instant, page, type_of
+from api.clouds import origin_of
 from workspaces.models import Workspace
 
 
@@ -36,14 +37,14 @@ class WorkspaceList(APIView):
         )
         if resource_group:
             rows = rows.filter(resource_group__iexact=resource_group)
-        return page(request, rows, present)
+        return page(request, rows, lambda row: present(row, origin_of(request)))
 
 
 class WorkspaceDetail(ArmView):
     actions = {"GET": "read"}
 
     def get(self, request: Request) -> Response:
-        return Response(present(self.workspace))
+        return Response(present(self.workspace, origin_of(request)))
 
 
 class Unsupported(ArmView):
@@ -71,7 +72,8 @@ def present_subscription(subscription: str) -> Json:
     }
 
 
-def present(workspace: Workspace) -> Json:
+def present(workspace: Workspace, origin: str) -> Json:
+    """`origin`: `https://host:port` by which the caller reached us."""
     return {
         "id": workspace.arm_id,
         "name": workspace.name,
@@ -83,6 +85,7 @@ def present(workspace: Workspace) -> Json:
             "friendlyName": workspace.display_name or workspace.name,
             "description": workspace.description,
             "workspaceId": str(uuid.uuid5(uuid.NAMESPACE_URL, workspace.arm_id.lower())),
+            "discoveryUrl": f"{origin}/discovery",
             "provisioningState": "Succeeded",
             "publicNetworkAccess": "Enabled",
         },

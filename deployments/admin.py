@@ -8,9 +8,10 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from deployments import changes
+from deployments import batch, changes
 from deployments.doorbell import ring
 from deployments.models import (
+    BatchDeployment,
     Instance,
     InstanceSpan,
     OnlineDeployment,
@@ -157,6 +158,46 @@ class InstanceSpanAdmin(KeptAdmin):
     show_full_result_count = False
 
 
+@admin.register(BatchDeployment)
+class BatchDeploymentAdmin(KeptAdmin):
+    list_display = (
+        "name",
+        "endpoint",
+        "type",
+        "model_version",
+        "compute",
+        "instance_count",
+        "created_by",
+        "updated_at",
+    )
+    list_filter = ("type", "output_action", "logging_level")
+    search_fields = ("name", "endpoint__name", "endpoint__workspace__name", "compute")
+    list_select_related = ("endpoint", "model_version__model", "created_by")
+    exclude = ("environment_variables_sealed",)
+    actions = ("delete_deployments",)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("deployments.change_batchdeployment")
+
+    @admin.action(description="Delete…", permissions=["operate"])
+    def delete_deployments(
+        self, request: HttpRequest, queryset: QuerySet[BatchDeployment]
+    ) -> HttpResponse | None:
+        consequence = "An endpoint whose default is among them has none afterwards."
+        if not request.POST.get("confirmed"):
+            return confirm(
+                self,
+                request,
+                queryset,
+                "delete_deployments",
+                "Delete batch deployments",
+                consequence,
+            )
+        for deployment in queryset:
+            _do(request, batch.delete_batch_deployment, deployment)
+        return None
+
+
 @admin.register(SampleLoad)
 class SampleLoadAdmin(KeptAdmin):
     list_display = ("workspace", "state", "message", "wanted_by", "state_changed_at")
@@ -166,7 +207,7 @@ class SampleLoadAdmin(KeptAdmin):
     exclude = ("lease_token",)
 
 
-def _do(request: HttpRequest, verb: Any, deployment: OnlineDeployment) -> None:
+def _do(request: HttpRequest, verb: Any, deployment: OnlineDeployment | BatchDeployment) -> None:
     assert isinstance(request.user, User)
     try:
         verb(deployment, by=request.user)

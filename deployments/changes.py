@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from deployments.doorbell import ring
 from deployments.models import (
+    BatchDeployment,
     DeploymentState,
     OnlineDeployment,
     Operation,
@@ -261,7 +262,7 @@ def _check_quota(
     workspace = endpoint.workspace
     others = OnlineDeployment.objects.filter(endpoint__workspace=workspace)
     if replacing is None:
-        quota.check(workspace, "deployments", used=others.count(), wanted=1)
+        quota.check(workspace, "deployments", used=count_deployments(workspace), wanted=1)
         here = endpoint.deployments.count()
         quota.check(workspace, "deployments_per_endpoint", used=here, wanted=1)
     else:
@@ -270,6 +271,13 @@ def _check_quota(
     quota.check(
         workspace, "cores", used=reserved_cores(others), wanted=wanted, target="instance_count"
     )
+
+
+def count_deployments(workspace: Workspace) -> int:
+    """Of all kinds of endpoints: they share one quota (facts 3.2)."""
+    batch = BatchDeployment.objects.filter(endpoint__workspace=workspace)
+    online = OnlineDeployment.objects.filter(endpoint__workspace=workspace)
+    return online.count() + batch.count()
 
 
 def reserved_cores(deployments: Any) -> int:

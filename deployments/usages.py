@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from deployments.models import OnlineDeployment
-from endpoints.models import OnlineEndpoint
+from deployments.models import BatchDeployment, OnlineDeployment
+from endpoints.models import BatchEndpoint, OnlineEndpoint
 from workspaces import quota
 from workspaces.models import Compute, Workspace
 
@@ -20,10 +20,13 @@ def usages_of(workspaces: Sequence[Workspace]) -> dict[int, list[quota.Usage]]:
     """Workspace id → what is used of each quota that counts something, in as many queries for many as for one."""
     ids = [workspace.pk for workspace in workspaces]
     limits = quota.limits_of(ids)
+    batch = BatchDeployment.objects.filter(endpoint__workspace__in=ids)
     online = OnlineDeployment.objects.filter(endpoint__workspace__in=ids)
     used: dict[str, Counter[int]] = {
-        "endpoints": _counted(OnlineEndpoint.objects.filter(workspace__in=ids), "workspace"),
-        "deployments": _counted(online, "endpoint__workspace"),
+        "endpoints": _counted(OnlineEndpoint.objects.filter(workspace__in=ids), "workspace")
+        + _counted(BatchEndpoint.objects.filter(workspace__in=ids), "workspace"),
+        "deployments": _counted(online, "endpoint__workspace")
+        + _counted(batch, "endpoint__workspace"),
         "cores": _cores(online),
         # Computes hold cores while their jobs run.
         "low_priority_cores": Counter(),

@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from endpoints import changes, keys
+from endpoints import batch, changes, keys
 from endpoints.gateway import publish
-from endpoints.models import OnlineEndpoint, Upstream
+from endpoints.models import BatchEndpoint, OnlineEndpoint, Upstream
 from workspaces.admin import ReadOnlyAdmin
 from workspaces.errors import UserError
 from workspaces.models import User
@@ -81,6 +81,34 @@ class OnlineEndpointAdmin(ReadOnlyAdmin):
         return None
 
 
+@admin.register(BatchEndpoint)
+class BatchEndpointAdmin(ReadOnlyAdmin):
+    list_display = ("name", "workspace", "default_deployment", "created_by", "updated_at")
+    list_filter = ("location",)
+    search_fields = ("name", "workspace__name", "created_by__username")
+    list_select_related = ("workspace", "created_by")
+    actions = ("delete_endpoints",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("endpoints.change_batchendpoint")
+
+    @admin.action(description="Delete with all deployments…", permissions=["operate"])
+    def delete_endpoints(
+        self, request: HttpRequest, queryset: QuerySet[BatchEndpoint]
+    ) -> HttpResponse | None:
+        consequence = "They take no more jobs, and all their deployments are removed."
+        if not request.POST.get("confirmed"):
+            return confirm(
+                self, request, queryset, "delete_endpoints", "Delete batch endpoints", consequence
+            )
+        for endpoint in queryset.select_related("workspace"):
+            _do(request, batch.delete_batch_endpoint, endpoint)
+        return None
+
+
 @admin.register(Upstream)
 class UpstreamAdmin(ReadOnlyAdmin):
     list_display = (
@@ -119,7 +147,9 @@ def confirm(
     return TemplateResponse(request, "admin/confirm_action.html", context)
 
 
-def _do(request: HttpRequest, verb: Any, endpoint: OnlineEndpoint, *arguments: Any) -> None:
+def _do(
+    request: HttpRequest, verb: Any, endpoint: OnlineEndpoint | BatchEndpoint, *arguments: Any
+) -> None:
     assert isinstance(request.user, User)
     try:
         verb(endpoint, *arguments, by=request.user)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from endpoints import keys
 from endpoints.gateway import publish
 from endpoints.models import EndpointState, OnlineEndpoint
-from endpoints.names import check_name
+from endpoints.names import check_name, claim_name
 from workspaces import quota, vault
 from workspaces.activity import record
 from workspaces.errors import Conflict, UserError, ValidationFailed
@@ -45,37 +45,28 @@ def create_endpoint(
     Raises `Conflict` for a taken name, `UserError` for a field that is wrong or a quota that is used up.
     """
     check_spec(spec)
-    try:
-        with transaction.atomic():
-            Workspace.objects.select_for_update().get(pk=workspace.pk)
-            used = workspace.online_endpoints.count()
-            quota.check(workspace, "endpoints", used=used, wanted=1)
-            endpoint = OnlineEndpoint.objects.create(
-                workspace=workspace,
-                state=EndpointState.SUCCEEDED,
-                name=spec.name,
-                description=spec.description,
-                tags=spec.tags,
-                properties=spec.properties,
-                auth_mode=spec.auth_mode,
-                compute=spec.compute,
-                identity=spec.identity or {"type": "system_assigned"},
-                public_network_access=spec.public_network_access,
-                location=spec.location or workspace.location,
-                primary_key_sealed=vault.seal(keys.make_key()),
-                secondary_key_sealed=vault.seal(keys.make_key()),
-                created_by=by,
-            )
-            publish.touch(endpoint)
-            record(workspace, "create", endpoint, by=by, endpoint_name=endpoint.name)
-    except IntegrityError as error:
-        if "endpoint_name" not in str(error):
-            raise
-        raise Conflict(
-            f"The endpoint name '{spec.name}' is in use. Endpoint names are unique in this installation, without "
-            "regard to case: choose another one.",
-            target="name",
-        ) from error
+    with transaction.atomic():
+        Workspace.objects.select_for_update().get(pk=workspace.pk)
+        claim_name(spec.name)
+        quota.check(workspace, "endpoints", used=count_endpoints(workspace), wanted=1)
+        endpoint = OnlineEndpoint.objects.create(
+            workspace=workspace,
+            state=EndpointState.SUCCEEDED,
+            name=spec.name,
+            description=spec.description,
+            tags=spec.tags,
+            properties=spec.properties,
+            auth_mode=spec.auth_mode,
+            compute=spec.compute,
+            identity=spec.identity or {"type": "system_assigned"},
+            public_network_access=spec.public_network_access,
+            location=spec.location or workspace.location,
+            primary_key_sealed=vault.seal(keys.make_key()),
+            secondary_key_sealed=vault.seal(keys.make_key()),
+            created_by=by,
+        )
+        publish.touch(endpoint)
+        record(workspace, "create", endpoint, by=by, endpoint_name=endpoint.name)
     return endpoint
 
 
@@ -195,14 +186,20 @@ def check_spec(spec: EndpointSpec) -> None:
         "first, then set the traffic.",
         "traffic",
     )
-    errors.extend(_identity_errors(spec.identity))
+    errors.extend(identity_errors(spec.identity))
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise ValidationFailed(errors)
 
 
-def _identity_errors(identity: dict[str, Any]) -> list[UserError]:
+def count_endpoints(workspace: Workspace) -> int:
+    """Of all kinds: they share one quota (facts 3.2)."""
+    return workspace.online_endpoints.count() + workspace.batch_endpoints.count()
+
+
+def identity_errors(identity: dict[str, Any]) -> list[UserError]:
+    """What is wrong with the `identity` of an endpoint."""
     if not identity:
         return []
     if not isinstance(identity, dict) or "type" not in identity:

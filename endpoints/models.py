@@ -1,4 +1,4 @@
-"""Online endpoints: a stable name with keys and a traffic split, and where its deployments answer."""
+"""Endpoints: stable names that answer requests (online) or take jobs (batch), and where deployments answer."""
 
 from __future__ import annotations
 
@@ -126,6 +126,61 @@ class OnlineEndpoint(Lifecycle):
     @property
     def arm_id(self) -> str:
         return f"{self.workspace.arm_id}/onlineEndpoints/{self.name}"
+
+
+class BatchEndpointQuerySet(models.QuerySet["BatchEndpoint"]):
+    def visible_to(self, user: User | AnonymousUser) -> BatchEndpointQuerySet:
+        return self.filter(workspace__in=Workspace.objects.visible_to(user))
+
+
+class BatchEndpoint(models.Model):
+    """A name that takes jobs and hands them to a deployment (facts 2.4); there is nothing to provision.
+
+    Callers get in with a token of their own (`aad_token`); it has no keys.
+    """
+
+    AUTH_MODE = "aad_token"
+
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, related_name="batch_endpoints"
+    )
+    name = models.CharField(max_length=32)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict, blank=True)
+    properties = models.JSONField(default=dict, blank=True)
+    identity = models.JSONField(default=dict, blank=True)
+    location = models.CharField(max_length=40, default="local")
+    default_deployment = models.CharField(max_length=32, blank=True)
+    """Name of the deployment that takes jobs which name none; empty while there is none."""
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    objects = BatchEndpointQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = "batch endpoint"
+        constraints = (
+            # That no online endpoint has the name either is seen to by `endpoints.names.claim_name`.
+            models.UniqueConstraint(Lower("name"), name="batch_endpoint_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def scoring_uri(self) -> str:
+        """Where clients send jobs, over TLS."""
+        return (
+            f"https://{settings.PORTICO_HOST}:{settings.PORTICO_TLS_PORT}/batch/{self.name}/jobs"
+        )
+
+    @property
+    def arm_id(self) -> str:
+        return f"{self.workspace.arm_id}/batchEndpoints/{self.name}"
 
 
 class Upstream(models.Model):

@@ -1,10 +1,13 @@
-"""Azure's rule for the names of endpoints and deployments (facts 3.1)."""
+"""Azure's rules for the names of endpoints and deployments (facts 3.1)."""
 
 from __future__ import annotations
 
 import re
 
-from workspaces.errors import UserError
+from django.db import connection
+
+from endpoints.models import BatchEndpoint, OnlineEndpoint
+from workspaces.errors import Conflict, UserError
 
 SHORTEST, LONGEST = 3, 32
 _PATTERN = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -29,6 +32,22 @@ def check_name(kind: str, name: object, *, target: str = "name") -> str:
             target=target,
         )
     return name
+
+
+def claim_name(name: str) -> None:
+    """Hold the name until the transaction ends; `Conflict` when an endpoint of either kind has it.
+
+    Endpoints of all kinds share their names, and no constraint of the database spans two tables.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"endpoint {name.lower()}"])
+    kinds = (OnlineEndpoint, BatchEndpoint)
+    if any(kind._base_manager.filter(name__iexact=name).exists() for kind in kinds):
+        raise Conflict(
+            f"The endpoint name '{name}' is in use. Endpoint names are unique in this installation, whatever kind "
+            "they are of and without regard to case: choose another one.",
+            target="name",
+        )
 
 
 def suggest(name: str) -> str:

@@ -6,12 +6,13 @@ The cast: *alice* owns the workspace, *bob* reads, *charlie* is a stranger (`mak
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.utils import timezone
 
 from deployments.models import (
+    BatchDeployment,
     DeploymentState,
     Instance,
     OnlineDeployment,
@@ -20,7 +21,7 @@ from deployments.models import (
     Revision,
 )
 from endpoints import keys
-from endpoints.models import EndpointState, OnlineEndpoint, Upstream
+from endpoints.models import BatchEndpoint, EndpointState, OnlineEndpoint, Upstream
 from workspaces import vault
 from workspaces.models import (
     Code,
@@ -345,6 +346,51 @@ def make_compute(
             **fields,
         },
     )
+
+
+def make_batch_endpoint(
+    workspace: Workspace | None = None,
+    name: str = "",
+    *,
+    deployments: Sequence[str] = (),
+    **fields: Any,
+) -> BatchEndpoint:
+    """A batch endpoint with the deployments given, the first of which is the default."""
+    if workspace is None:
+        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
+    endpoint = BatchEndpoint.objects.create(
+        workspace=workspace,
+        name=name or f"batch-{next(_numbers)}",
+        **{
+            "created_by": workspace_owner(workspace),
+            "default_deployment": deployments[0] if deployments else "",
+            **fields,
+        },
+    )
+    for deployment in deployments:
+        make_batch_deployment(endpoint, deployment)
+    return endpoint
+
+
+def make_batch_deployment(
+    endpoint: BatchEndpoint | None = None, name: str = "blue", **fields: Any
+) -> BatchDeployment:
+    """A batch deployment of a model with code and environment, on the compute `cpu` of its workspace."""
+    endpoint = endpoint or make_batch_endpoint()
+    workspace = endpoint.workspace
+    if not workspace.computes.filter(name="cpu").exists():
+        make_compute(workspace, "cpu")
+    values = {
+        "model_version": make_model(workspace, "nightly-model"),
+        "code_version": make_code(workspace, "nightly-code"),
+        "environment_version": make_environment(workspace, "nightly-env"),
+        "scoring_script": "score.py",
+        "environment_variables_sealed": vault.seal_map({}),
+        "compute": "cpu",
+        "created_by": endpoint.created_by,
+        **fields,
+    }
+    return BatchDeployment.objects.create(endpoint=endpoint, name=name, **values)
 
 
 def workspace_owner(workspace: Workspace) -> User | None:

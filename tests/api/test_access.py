@@ -16,6 +16,7 @@ from api.urls import urlpatterns
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.factories import (
     Cast,
+    make_batch_endpoint,
     make_code,
     make_component,
     make_compute,
@@ -43,9 +44,16 @@ class Route:
     owner: int
     reader: int
     body: Any = None
+    root: str = ""
+    """What stands before the workspace's own address."""
+
+    def address(self, workspace: str) -> str:
+        return f"{self.root}{workspace}/{self.path}".rstrip("/")
 
 
 CLIENT = "00000000-0000-0000-0000-00000000c11e"
+
+HISTORY, FRONT_END = "/history/v1.0", "/mferp/managementfrontend"
 ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
 ARCHIVE = {"properties": {"isArchived": True}}
 DATASTORE = {
@@ -74,6 +82,27 @@ ROUTES = [
     Route("PATCH", "computes/cpu", 200, 403, {"tags": {"a": "b"}}),
     Route("POST", "computes/cpu/listNodes", 200, 403),
     Route("DELETE", "computes/cpu", 202, 403),
+    Route("GET", "batchEndpoints", 200, 200),
+    Route("GET", "batchEndpoints/nightly", 200, 200),
+    Route("PUT", "batchEndpoints/fresh", 201, 403, {}),
+    Route("PATCH", "batchEndpoints/nightly", 200, 403, {"tags": {"a": "b"}}),
+    Route("POST", "batchEndpoints/nightly/listKeys", 400, 403),
+    Route("GET", "batchEndpoints/nightly/deployments", 200, 200),
+    Route("GET", "batchEndpoints/nightly/deployments/blue", 200, 200),
+    Route("PUT", "batchEndpoints/nightly/deployments/fresh", 400, 403, {}),
+    Route("PATCH", "batchEndpoints/nightly/deployments/blue", 400, 403, {"tags": 1}),
+    Route("GET", "batchEndpoints/nightly/jobs", 200, 200, root=FRONT_END),
+    Route("GET", "batchEndpoints/nightly/deployments/blue/jobs", 200, 200, root=FRONT_END),
+    Route("DELETE", "batchEndpoints/nightly/deployments/green", 202, 403),
+    Route("DELETE", "batchEndpoints/weekly", 202, 403),
+    Route("GET", "jobs", 200, 200),
+    Route("GET", "jobs/j", 404, 404),
+    Route("PUT", "jobs/j", 400, 403, {}),
+    Route("POST", "jobs/j/cancel", 404, 403),
+    Route("GET", "runs/r", 404, 404, root=HISTORY),
+    Route("GET", "runs/r/details", 404, 404, root=HISTORY),
+    Route("GET", "runs/r/children", 404, 404, root=HISTORY),
+    Route("POST", "rundata", 404, 404, {"runId": "r"}, root=HISTORY),
     Route("GET", "models", 200, 200),
     Route("GET", "models/diabetes", 200, 200),
     Route("PATCH", "models/diabetes", 200, 403, ARCHIVE),
@@ -149,6 +178,8 @@ def things(cast: Cast) -> None:
     make_data(cast.workspace)
     make_component(cast.workspace)
     make_compute(cast.workspace, "cpu")
+    make_batch_endpoint(cast.workspace, "nightly", deployments=["blue", "green"])
+    make_batch_endpoint(cast.workspace, "weekly")
     churn = make_online_endpoint(cast.workspace, "churn", traffic={"blue": 100})
     revision = store_assets(cast.workspace).revision
     make_deployment(churn, "blue", revision=revision)
@@ -160,13 +191,13 @@ def things(cast: Cast) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_the_owner_may(alice: Api, route: Route) -> None:
-    reply = alice.ask(route.method, route.path, route.body)
+    reply = alice.ask(route.method, route.address(alice.workspace.arm_id), route.body)
     assert reply.status == route.owner, reply
 
 
 def test_the_reader_may_only_read(bob: Api) -> None:
     for route in ROUTES:
-        reply = bob.ask(route.method, route.path, route.body)
+        reply = bob.ask(route.method, route.address(bob.workspace.arm_id), route.body)
         assert reply.status == route.reader, (route, reply)
         if route.reader == 403:
             assert reply.error["code"] == "AuthorizationFailed"
@@ -177,8 +208,8 @@ def test_the_stranger_cannot_tell_what_exists(charlie: Api) -> None:
     name = charlie.workspace.name
     nowhere = charlie.workspace.arm_id.replace(name, "nowhere")
     for route in ROUTES:
-        here = charlie.ask(route.method, route.path, route.body)
-        there = charlie.ask(route.method, f"{nowhere}/{route.path}".rstrip("/"), route.body)
+        here = charlie.ask(route.method, route.address(charlie.workspace.arm_id), route.body)
+        there = charlie.ask(route.method, route.address(nowhere), route.body)
         assert here.status == there.status == 403, (route, here)
         assert here.error["code"] == "AuthorizationFailed"
         assert here.text.replace(name, "nowhere") == there.text
@@ -186,17 +217,16 @@ def test_the_stranger_cannot_tell_what_exists(charlie: Api) -> None:
 
 def test_nobody_gets_in_without_a_token(cast: Cast) -> None:
     for route in ROUTES:
-        reply = Api(cast.workspace).ask(route.method, route.path, route.body)
+        reply = Api(cast.workspace).ask(
+            route.method, route.address(cast.workspace.arm_id), route.body
+        )
         assert reply.status == 401, (route, reply)
         assert reply.headers["WWW-Authenticate"].startswith("Bearer")
         assert reply.error["code"] == "AuthenticationFailed"
 
 
 def test_every_route_of_a_workspace_is_tried_here() -> None:
-    tried = {
-        (route.method, str(resolve(f"{PLACE}/{route.path}".rstrip("/")).url_name))
-        for route in ROUTES
-    }
+    tried = {(route.method, str(resolve(route.address(PLACE)).url_name)) for route in ROUTES}
     offered = {
         (method, str(pattern.name))
         for pattern in urlpatterns
@@ -258,7 +288,7 @@ def test_any_version_and_none_is_taken(alice: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["schedules", "batchEndpoints/x", "onlineEndpoints/churn/nonsense", "models/a/b/c/d"]
+    "path", ["schedules", "registries/x", "onlineEndpoints/churn/nonsense", "models/a/b/c/d"]
 )
 def test_what_is_not_supported_is_told_in_the_envelope(alice: Api, path: str) -> None:
     for method in ("GET", "PUT", "POST", "DELETE", "PATCH"):

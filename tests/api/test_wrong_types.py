@@ -13,6 +13,9 @@ from django.db import connections, transaction
 from endpoints.models import OnlineEndpoint
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.api.test_assets import ENVIRONMENT
+from tests.api.test_batch import ENDPOINT as BATCH_ENDPOINT
+from tests.api.test_batch import pipeline
+from tests.api.test_batch import sent as batch_deployment
 from tests.api.test_components import COMMAND
 from tests.api.test_computes import KUBERNETES
 from tests.api.test_computes import SENT as CLUSTER
@@ -21,6 +24,8 @@ from tests.api.test_online_deployments import sent
 from tests.api.test_online_endpoints import SENT
 from tests.factories import (
     Cast,
+    make_batch_deployment,
+    make_batch_endpoint,
     make_cast,
     make_component,
     make_compute,
@@ -42,6 +47,12 @@ DATA: dict[str, Any] = {
         "properties": {"a": "b"},
         "description": "d",
     }
+}
+NO_ASSETS = {
+    "model_version": None,
+    "code_version": None,
+    "environment_version": None,
+    "scoring_script": "",
 }
 WRONG: list[Any] = [7, True, "x" * 20_000, [None], {"a": {"b": [1]}}]
 
@@ -91,6 +102,12 @@ def whole_deployment(workspace_id: str) -> dict[str, Any]:
     )
 
 
+def whole_batch_endpoint() -> dict[str, Any]:
+    body = copy.deepcopy(BATCH_ENDPOINT)
+    body["properties"]["defaults"] = {"deploymentName": "blue"}
+    return body
+
+
 def whole_cluster() -> dict[str, Any]:
     body = copy.deepcopy(CLUSTER)
     body["properties"]["description"] = "d"
@@ -114,6 +131,9 @@ def whole_cluster() -> dict[str, Any]:
         "compute",
         "kubernetes",
         "datastore",
+        "batch endpoint",
+        "batch deployment",
+        "pipeline",
     ],
 )
 def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
@@ -123,6 +143,10 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
     make_data(cast.workspace)
     make_component(cast.workspace)
     make_compute(cast.workspace, "cpu")
+    make_compute(cast.workspace, "cpu-cluster")
+    nightly = make_batch_endpoint(cast.workspace, "nightly", deployments=["blue"])
+    flow = make_component(cast.workspace, "flow", type="pipeline")
+    make_batch_deployment(nightly, "flow", type="pipeline", component_version=flow, **NO_ASSETS)
     make_compute(cast.workspace, "k8s", kind="kubernetes")
     uri = f"azureml://datastores/workspaceblobstore/paths/assets/{assets.model.content_hash}/model"
     model = {"properties": {"modelUri": uri, "modelType": "custom_model", "tags": {"a": "b"}}}
@@ -139,6 +163,15 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         "component": ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
         "compute": ("computes/cpu", whole_cluster()),
         "kubernetes": ("computes/k8s", KUBERNETES),
+        "batch endpoint": ("batchEndpoints/nightly", whole_batch_endpoint()),
+        "batch deployment": (
+            "batchEndpoints/nightly/deployments/blue",
+            batch_deployment(alice.workspace.arm_id),
+        ),
+        "pipeline": (
+            "batchEndpoints/nightly/deployments/flow",
+            pipeline(alice.workspace.arm_id),
+        ),
     }[kind]
     before = Activity.objects.count()
     methods = ("PUT",) if kind == "datastore" else ("PUT", "PATCH")
@@ -167,6 +200,9 @@ def test_the_same_put_many_times_at_once_makes_one_thing() -> None:
         ("onlineEndpoints/churn/deployments/blue", deployment),
         ("environments/fresh/versions/1", ENVIRONMENT),
         ("computes/fresh", CLUSTER),
+        ("batchEndpoints/nightly", BATCH_ENDPOINT),
+        ("computes/cpu-cluster", CLUSTER),
+        ("batchEndpoints/nightly/deployments/blue", batch_deployment(cast.workspace.arm_id)),
     ):
         replies = at_once(api, path, body)
         assert len(replies) == AT_ONCE
