@@ -115,9 +115,7 @@ class Blobs(View):
         if found is None and file.size_bytes > LARGEST_ANSWER:
             return _described(_whole(request, file), file, length=file.size_bytes)
         last = min(last, first + LARGEST_ANSWER - 1)
-        with storage.open_blob(file.sha256) as stream:
-            stream.seek(first)
-            data = stream.read(max(0, last - first + 1))
+        data = storage.read_blob(file.sha256, first, max(0, last - first + 1))
         response = HttpResponse(data, status=206 if found else 200)
         if found:
             response["Content-Range"] = f"bytes {first}-{last}/{file.size_bytes}"

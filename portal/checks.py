@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register, run_checks
 from django.core.management import CommandError
 
+BUCKET = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9.-]{1,62}(/[^/?#\s]+)*/?")
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -50,6 +52,14 @@ def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> 
                 f"PORTICO_CA_BUNDLE (or SSL_CERT_FILE) is '{settings.CA_BUNDLE}', which cannot be read.",
                 hint="Set it to a PEM file with the authorities to trust, or unset it.",
                 id="portico.E004",
+            )
+        )
+    if settings.STORAGE_URL and not BUCKET.fullmatch(settings.STORAGE_URL):
+        found.append(
+            Error(
+                f"PORTICO_STORAGE_URL is '{settings.STORAGE_URL}'.",
+                hint="Set it to s3://<bucket> or s3://<bucket>/<prefix>, or unset it to store on this disk.",
+                id="portico.E006",
             )
         )
     if len(settings.SECRET_KEY) < 32:

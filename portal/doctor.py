@@ -24,6 +24,7 @@ from portal.faults import StartFault
 from portal.gateway import gateway_settings
 from portal.processes import Identity
 from portal.supervisor import read_state
+from workspaces.shelf import shelf
 
 LARGEST_CLOCK_DIFFERENCE = timedelta(seconds=5)
 MANY_RESTARTS = 5
@@ -46,6 +47,7 @@ def examine() -> Iterator[Finding]:
         "settings": check_settings,
         "home": check_home,
         "disk": check_disk,
+        "storage": check_storage,
         "supervisor": check_supervisor
         if runs
         else lambda: "does not run ('portico up' starts it)",
@@ -102,6 +104,20 @@ def check_disk() -> str:
         folder = folder.parent
     preflight.check_disk(folder)
     return f"{shutil.disk_usage(folder).free // 2**30} GB free"
+
+
+def check_storage() -> str:
+    """Whether a bucket can be written, read and cleared; a folder is looked at with the home."""
+    if not settings.STORAGE_URL:
+        return str(settings.STORAGE_ROOT)
+    try:
+        shelf().try_out()
+    except Exception as fault:
+        raise StartFault(
+            f"{settings.STORAGE_URL} cannot be used ({str(fault).strip() or type(fault).__name__}). Look at the "
+            "settings PORTICO_STORAGE_…, the rights of the key, and whether the bucket exists."
+        ) from fault
+    return settings.STORAGE_URL
 
 
 def check_ports() -> str:

@@ -105,3 +105,20 @@ def database(url: str, *, pool_size: int) -> dict[str, Any]:
             "pool": {"min_size": 1, "max_size": pool_size, "timeout": 15},
         },
     }
+
+
+def bucket(*, endpoint: str, region: str, key: str, secret: str, ca_bundle: str) -> dict[str, Any]:
+    """Options of fsspec for a bucket; what is not set is left to what the machine has (its role, its profile)."""
+    if bool(key) != bool(secret):
+        raise ImproperlyConfigured(
+            "PORTICO_STORAGE_KEY and PORTICO_STORAGE_SECRET belong together. Set both, or none of them."
+        )
+    client = {"region_name": region, "verify": ca_bundle}
+    options = {
+        "endpoint_url": endpoint,
+        "key": key,
+        "secret": secret,
+        # Pairs and not a mapping, so that options can be compared.
+        "client_kwargs": tuple((name, value) for name, value in client.items() if value),
+    }
+    return {name: value for name, value in options.items() if value}

@@ -40,12 +40,23 @@ RUN_DIR = _run_dir()
 SECRETS_DIR = PORTICO_HOME / "secrets"
 LOG_DIR = PORTICO_HOME / "logs"
 STORAGE_ROOT = PORTICO_HOME / "storage"
+STORAGE_CACHE = PORTICO_HOME / "storage-cache"
 DEPLOYMENTS_ROOT = PORTICO_HOME / "deployments"
 INSTANCES_ROOT = PORTICO_HOME / "instances"
 ENVIRONMENTS_ROOT = PORTICO_HOME / "environments"
 SEGMENTS_ROOT = PORTICO_HOME / "segments"
 STAGED_ROOT = PORTICO_HOME / "staged"
 CERTIFICATES_DIR = PORTICO_HOME / "certificates"
+
+# A bucket in place of STORAGE_ROOT: s3://bucket/prefix.
+STORAGE_URL = env.string("PORTICO_STORAGE_URL")
+STORAGE_OPTIONS = env.bucket(
+    endpoint=env.string("PORTICO_STORAGE_ENDPOINT"),
+    region=env.string("PORTICO_STORAGE_REGION"),
+    key=env.secret("PORTICO_STORAGE_KEY"),
+    secret=env.secret("PORTICO_STORAGE_SECRET"),
+    ca_bundle=env.string("PORTICO_CA_BUNDLE", env.string("SSL_CERT_FILE")),
+)
 
 # Doors --------------------------------------------------------------------------------------------
 

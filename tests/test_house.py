@@ -49,7 +49,8 @@ def test_no_file_of_ours_has_more_than_500_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in files("*.py", "*.html", "*.css", "*.js")
-        if (count := len(path.read_text().splitlines())) > LONGEST
+        if "/migrations/" not in str(path)
+        and (count := len(path.read_text().splitlines())) > LONGEST
     }
     assert long == {}
 

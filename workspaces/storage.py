@@ -1,4 +1,4 @@
-"""Content-addressed files on an fsspec file system: written once, never changed, shared by equal content.
+"""Content-addressed files on the shelf: written once, never changed, shared by equal content.
 
 A blob is a file under its SHA-256. A tree is a manifest (paths, sizes, hashes) under the SHA-256 of its text;
 models and code point to trees. Nothing is visible before it is complete: an interrupted upload leaves only a draft.
@@ -11,17 +11,15 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
-
-import fsspec
-from django.conf import settings
-from fsspec.implementations.local import LocalFileSystem
+from typing import IO
 
 from workspaces.errors import NotFound, UserError
+from workspaces.shelf import Shelf, restored, shelf
 
 CHUNK = 1024 * 1024
 MAX_PATH_BYTES = 1024
@@ -106,9 +104,8 @@ def put_folder(folder: Path) -> Content:
 
 def entries(content_hash: str) -> list[FileEntry]:
     """The manifest of a tree, ordered by path."""
-    filesystem, root = _store()
     try:
-        text = filesystem.cat_file(f"{root}/{_tree_path(content_hash)}")
+        text = _local(_tree_path(content_hash)).read_bytes()
     except FileNotFoundError:
         raise NotFound(
             f"The stored content {content_hash[:12]} is missing. Register the asset again.",
@@ -128,37 +125,52 @@ def read_file(content_hash: str, path: str, *, limit: int | None = None) -> byte
 
 def put_blob(stream: IO[bytes]) -> tuple[str, int]:
     """Store one file; its SHA-256 and size. Equal content is stored once."""
-    filesystem, root = _store()
-    draft = f"{root}/drafts/{secrets.token_hex(16)}"
-    filesystem.makedirs(f"{root}/drafts", exist_ok=True)
+    place = shelf()
+    draft = _draft(place)
     digest, size = hashlib.sha256(), 0
     try:
-        with filesystem.open(draft, "wb") as file:
+        with draft.open("wb") as file:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
-        _keep(filesystem, draft, f"{root}/{_blob_path(digest.hexdigest())}")
-    except BaseException:
-        if filesystem.exists(draft):
-            filesystem.rm_file(draft)
-        raise
+        place.keep(draft, _blob_path(digest.hexdigest()))
+    finally:
+        draft.unlink(missing_ok=True)
     return digest.hexdigest(), size
 
 
 def open_blob(sha256: str) -> IO[bytes]:
-    filesystem, root = _store()
-    stream: IO[bytes] = filesystem.open(f"{root}/{_blob_path(sha256)}", "rb")
-    return stream
+    place, name = shelf(), _blob_path(sha256)
+    try:
+        return place.open(name)
+    except FileNotFoundError:
+        if not restored(place, name):
+            raise
+    return place.open(name)
+
+
+def read_blob(sha256: str, first: int, count: int) -> bytes:
+    """`count` bytes from `first` on, fewer at the end."""
+    place, name = shelf(), _blob_path(sha256)
+    try:
+        return place.read(name, first, count)
+    except FileNotFoundError:
+        if not restored(place, name):
+            raise
+    return place.read(name, first, count)
 
 
 def put_piece(stream: IO[bytes]) -> tuple[str, int]:
-    """Put a piece of a file aside until the file is whole: its name and size. `drop_piece` takes it away."""
-    filesystem, root = _store()
+    """Put a piece of a file aside, on this machine, until the file is whole: its name and size.
+
+    `drop_piece` takes it away.
+    """
+    folder = _pieces()
+    folder.mkdir(parents=True, exist_ok=True)
     name, size = secrets.token_hex(16), 0
-    filesystem.makedirs(f"{root}/pieces", exist_ok=True)
     try:
-        with filesystem.open(f"{root}/pieces/{name}", "wb") as file:
+        with (folder / name).open("wb") as file:
             while chunk := stream.read(CHUNK):
                 size += len(chunk)
                 file.write(chunk)
@@ -169,16 +181,12 @@ def put_piece(stream: IO[bytes]) -> tuple[str, int]:
 
 
 def open_piece(name: str) -> IO[bytes]:
-    filesystem, root = _store()
-    stream: IO[bytes] = filesystem.open(f"{root}/pieces/{name}", "rb")
-    return stream
+    return (_pieces() / name).open("rb")
 
 
 def drop_piece(name: str) -> None:
     """Missing is success."""
-    filesystem, root = _store()
-    if filesystem.exists(f"{root}/pieces/{name}"):
-        filesystem.rm_file(f"{root}/pieces/{name}")
+    (_pieces() / name).unlink(missing_ok=True)
 
 
 def materialise(content_hash: str, target: Path) -> None:
@@ -186,35 +194,34 @@ def materialise(content_hash: str, target: Path) -> None:
 
     May be repeated: what is already there with the right size is kept.
     """
-    filesystem, root = _store()
-    local = isinstance(filesystem, LocalFileSystem)
     for entry in entries(content_hash):
         place = target / entry.path
         if place.exists() and place.stat().st_size == entry.size_bytes:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
-        source = f"{root}/{_blob_path(entry.sha256)}"
-        if local and _link(Path(source), place):
+        source = _local(_blob_path(entry.sha256))
+        if _link(source, place):
             continue
         draft = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}")
-        with filesystem.open(source, "rb") as stream, draft.open("wb") as file:
-            shutil.copyfileobj(stream, file, CHUNK)
+        shutil.copyfile(source, draft)
         draft.chmod(0o444)
         draft.rename(place)
 
 
 def remove_old_drafts(*, older_than: timedelta = timedelta(days=1)) -> int:
     """Remove what uploads that broke off have left; how many."""
-    filesystem, root = _store()
-    if not filesystem.exists(f"{root}/drafts"):
-        return 0
-    limit = datetime.now(UTC) - older_than
     removed = 0
-    for facts in filesystem.ls(f"{root}/drafts", detail=True):
-        if filesystem.modified(facts["name"]) < limit:
-            filesystem.rm_file(facts["name"])
-            removed += 1
+    limit = time.time() - older_than.total_seconds()
+    for folder in (shelf().work / "drafts", _pieces()):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            try:
+                is_old = path.stat().st_mtime < limit
+            except FileNotFoundError:
+                continue
+            if is_old:
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed
 
 
@@ -244,35 +251,36 @@ def _walk(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield path.relative_to(folder).as_posix(), stream
 
 
-def _write_once(path: str, data: bytes) -> None:
-    filesystem, root = _store()
-    target = f"{root}/{path}"
-    if filesystem.exists(target):
+def _write_once(name: str, data: bytes) -> None:
+    place = shelf()
+    if place.has(name):
         return
-    draft = f"{root}/drafts/{secrets.token_hex(16)}"
-    filesystem.makedirs(f"{root}/drafts", exist_ok=True)
-    with filesystem.open(draft, "wb") as file:
-        file.write(data)
-    _keep(filesystem, draft, target)
+    draft = _draft(place)
+    try:
+        draft.write_bytes(data)
+        place.keep(draft, name)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def _keep(filesystem: Any, draft: str, target: str) -> None:
-    """Give a complete draft its final name; a twin that is already there wins."""
-    if filesystem.exists(target):
-        filesystem.rm_file(draft)
-        return
-    filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-    if isinstance(filesystem, LocalFileSystem):
-        Path(draft).chmod(0o444)
-        Path(draft).rename(target)
-    else:
-        filesystem.mv(draft, target)
+def _local(name: str) -> Path:
+    place = shelf()
+    try:
+        return place.local(name)
+    except FileNotFoundError:
+        if not restored(place, name):
+            raise
+    return place.local(name)
 
 
-def _store() -> tuple[Any, str]:
-    url = str(settings.STORAGE_ROOT)
-    filesystem, root = fsspec.core.url_to_fs(url)
-    return filesystem, root.rstrip("/")
+def _draft(place: Shelf) -> Path:
+    folder = place.work / "drafts"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / secrets.token_hex(16)
+
+
+def _pieces() -> Path:
+    return shelf().work / "pieces"
 
 
 def _blob_path(sha256: str) -> str:
