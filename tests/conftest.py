@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 
 import django
@@ -11,6 +12,10 @@ from pytest_django import Settings
 
 from tests.house import House
 from tests.servers import Servers
+
+# Where it is set, as in many containers, each of the hundreds of processes of a run compiles all it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 servers = Servers()
 servers.start()
@@ -64,6 +69,12 @@ def plain_static_files(settings: Settings) -> None:
 def own_cache(settings: Settings) -> None:
     """Clearing the cache on Redis would clear that of every other worker of the run, too."""
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """The real hasher takes 200 ms, which is its purpose; signing in is the same with any."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session")

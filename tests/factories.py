@@ -6,13 +6,12 @@ The cast: *alice* owns the workspace, *bob* reads, *charlie* is a stranger (`mak
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.utils import timezone
 
 from deployments.models import (
-    BatchDeployment,
     DeploymentState,
     Instance,
     OnlineDeployment,
@@ -21,16 +20,11 @@ from deployments.models import (
     Revision,
 )
 from endpoints import keys
-from endpoints.models import BatchEndpoint, EndpointState, OnlineEndpoint, Upstream
+from endpoints.models import EndpointState, OnlineEndpoint, Upstream
 from workspaces import vault
 from workspaces.models import (
     Code,
     CodeVersion,
-    Component,
-    ComponentVersion,
-    Compute,
-    Data,
-    DataVersion,
     Environment,
     EnvironmentVersion,
     InstanceType,
@@ -56,22 +50,29 @@ class Cast(NamedTuple):
 
 def make_cast() -> Cast:
     """A workspace that *alice* owns and *bob* reads; *charlie* is a stranger."""
-    alice, bob, charlie = make_user("alice"), make_user("bob"), make_user("charlie")
+    alice, bob, charlie = make_users("alice", "bob", "charlie")
     workspace = make_workspace(owner=alice, reader=bob)
     return Cast(alice, bob, charlie, workspace)
 
 
 def make_user(name: str = "", **fields: Any) -> User:
-    """A user who may sign in with `PASSWORD`; the same name again gives the same user."""
-    name = name or f"user{next(_numbers)}"
-    found = User.objects.filter(username=name).first()
-    if found is not None:
-        return found
-    # The hasher takes 200 ms: only tests that go through the sign-in page pay for it (`let_sign_in`).
-    user = User(username=name, email=f"{name}@example.com", **fields)
-    user.set_unusable_password()
-    user.save()
+    """A user, whom `let_sign_in` gives a password; the same name again gives the same user."""
+    [user] = make_users(name or f"user{next(_numbers)}", **fields)
     return user
+
+
+def make_users(*names: str, **fields: Any) -> list[User]:
+    """What `make_user` does, for several users in as many queries as for one."""
+    found = {user.username: user for user in User.objects.filter(username__in=names)}
+    new = [
+        User(username=name, email=f"{name}@example.com", **fields)
+        for name in names
+        if name not in found
+    ]
+    for user in new:
+        user.set_unusable_password()
+    found |= {user.username: user for user in User.objects.bulk_create(new)}
+    return [found[name] for name in names]
 
 
 def let_sign_in(user: User) -> User:
@@ -92,10 +93,12 @@ def make_workspace(
         **fields,
     }
     workspace = Workspace.objects.create(**values)
-    if owner is not None:
-        add_member(workspace, owner, Role.OWNER)
-    if reader is not None:
-        add_member(workspace, reader, Role.READER)
+    members = [(owner, Role.OWNER), (reader, Role.READER)]
+    Membership.objects.bulk_create(
+        Membership(workspace=workspace, user=user, role=role)
+        for user, role in members
+        if user is not None
+    )
     return workspace
 
 
@@ -265,132 +268,50 @@ def make_operation(deployment: OnlineDeployment, **fields: Any) -> Operation:
 
 def make_model(workspace: Workspace, name: str = "diabetes", **fields: Any) -> ModelVersion:
     """Version 1 of the model, made once for each workspace; its content is not in the store."""
-    model, _ = Model.objects.get_or_create(workspace=workspace, name=name)
-    version, _ = ModelVersion.objects.get_or_create(
-        model=model,
-        version=fields.pop("version", "1"),
-        defaults={"content_hash": "0" * 64, "leaf": "model.pkl", "is_folder": False, **fields},
+    number = fields.pop("version", "1")
+    found = ModelVersion.objects.filter(
+        model__workspace=workspace, model__name=name, version=number
+    ).first()
+    if found is not None:
+        return found
+    model = Model.objects.filter(workspace=workspace, name=name).first()
+    return ModelVersion.objects.create(
+        model=model or Model.objects.create(workspace=workspace, name=name),
+        version=number,
+        **{"content_hash": "0" * 64, "leaf": "model.pkl", "is_folder": False, **fields},
     )
-    return version
 
 
 def make_code(workspace: Workspace, name: str = "scoring", **fields: Any) -> CodeVersion:
-    code, _ = Code.objects.get_or_create(
-        workspace=workspace, name=name, defaults={"is_anonymous": True}
+    number = fields.pop("version", "1")
+    found = CodeVersion.objects.filter(
+        code__workspace=workspace, code__name=name, version=number
+    ).first()
+    if found is not None:
+        return found
+    code = Code.objects.filter(workspace=workspace, name=name).first()
+    return CodeVersion.objects.create(
+        code=code or Code.objects.create(workspace=workspace, name=name, is_anonymous=True),
+        version=number,
+        **{"content_hash": "1" * 64, "leaf": "onlinescoring", **fields},
     )
-    version, _ = CodeVersion.objects.get_or_create(
-        code=code,
-        version=fields.pop("version", "1"),
-        defaults={"content_hash": "1" * 64, "leaf": "onlinescoring", **fields},
-    )
-    return version
 
 
 def make_environment(
     workspace: Workspace, name: str = "sklearn", **fields: Any
 ) -> EnvironmentVersion:
-    environment, _ = Environment.objects.get_or_create(workspace=workspace, name=name)
-    version, _ = EnvironmentVersion.objects.get_or_create(
-        environment=environment,
-        version=fields.pop("version", "1"),
-        defaults={"conda_file": CONDA, **fields},
+    number = fields.pop("version", "1")
+    found = EnvironmentVersion.objects.filter(
+        environment__workspace=workspace, environment__name=name, version=number
+    ).first()
+    if found is not None:
+        return found
+    environment = Environment.objects.filter(workspace=workspace, name=name).first()
+    return EnvironmentVersion.objects.create(
+        environment=environment or Environment.objects.create(workspace=workspace, name=name),
+        version=number,
+        **{"conda_file": CONDA, **fields},
     )
-    return version
-
-
-def make_data(workspace: Workspace, name: str = "iris", **fields: Any) -> DataVersion:
-    """Version 1 of a data asset that is an address."""
-    data, _ = Data.objects.get_or_create(workspace=workspace, name=name)
-    version, _ = DataVersion.objects.get_or_create(
-        data=data,
-        version=fields.pop("version", "1"),
-        defaults={"uri": "https://example.org/iris", **fields},
-    )
-    return version
-
-
-def make_component(workspace: Workspace, name: str = "score", **fields: Any) -> ComponentVersion:
-    component, _ = Component.objects.get_or_create(workspace=workspace, name=name)
-    version, _ = ComponentVersion.objects.get_or_create(
-        component=component,
-        version=fields.pop("version", "1"),
-        defaults={
-            "type": "command",
-            "specification": {"type": "command", "command": "echo ${{inputs.word}}"},
-            **fields,
-        },
-    )
-    return version
-
-
-def make_compute(
-    workspace: Workspace | None = None,
-    name: str = "",
-    *,
-    instance_type: str = "Standard_DS3_v2",
-    **fields: Any,
-) -> Compute:
-    """A cluster of at most four nodes, or with `kind="kubernetes"` an attached one."""
-    if workspace is None:
-        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
-    is_cluster = fields.get("kind") != Compute.Kind.KUBERNETES
-    size = InstanceType.objects.get(name__iexact=instance_type) if is_cluster else None
-    return Compute.objects.create(
-        workspace=workspace,
-        name=name or f"cluster-{next(_numbers)}",
-        instance_type=size,
-        **{
-            "created_by": workspace_owner(workspace),
-            "max_instances": 4,
-            "namespace": "" if is_cluster else "default",
-            **fields,
-        },
-    )
-
-
-def make_batch_endpoint(
-    workspace: Workspace | None = None,
-    name: str = "",
-    *,
-    deployments: Sequence[str] = (),
-    **fields: Any,
-) -> BatchEndpoint:
-    """A batch endpoint with the deployments given, the first of which is the default."""
-    if workspace is None:
-        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
-    endpoint = BatchEndpoint.objects.create(
-        workspace=workspace,
-        name=name or f"batch-{next(_numbers)}",
-        **{
-            "created_by": workspace_owner(workspace),
-            "default_deployment": deployments[0] if deployments else "",
-            **fields,
-        },
-    )
-    for deployment in deployments:
-        make_batch_deployment(endpoint, deployment)
-    return endpoint
-
-
-def make_batch_deployment(
-    endpoint: BatchEndpoint | None = None, name: str = "blue", **fields: Any
-) -> BatchDeployment:
-    """A batch deployment of a model with code and environment, on the compute `cpu` of its workspace."""
-    endpoint = endpoint or make_batch_endpoint()
-    workspace = endpoint.workspace
-    if not workspace.computes.filter(name="cpu").exists():
-        make_compute(workspace, "cpu")
-    values = {
-        "model_version": make_model(workspace, "nightly-model"),
-        "code_version": make_code(workspace, "nightly-code"),
-        "environment_version": make_environment(workspace, "nightly-env"),
-        "scoring_script": "score.py",
-        "environment_variables_sealed": vault.seal_map({}),
-        "compute": "cpu",
-        "created_by": endpoint.created_by,
-        **fields,
-    }
-    return BatchDeployment.objects.create(endpoint=endpoint, name=name, **values)
 
 
 def workspace_owner(workspace: Workspace) -> User | None:

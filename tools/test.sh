@@ -3,6 +3,8 @@
 set -u
 python=$1
 failed=0
+# Where it is set, as in many containers, every process that a test starts compiles all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 circle() {
   echo "== $1"
