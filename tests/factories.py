@@ -6,12 +6,13 @@ The cast: *alice* owns the workspace, *bob* reads, *charlie* is a stranger (`mak
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.utils import timezone
 
 from deployments.models import (
+    BatchDeployment,
     DeploymentState,
     Instance,
     OnlineDeployment,
@@ -20,11 +21,16 @@ from deployments.models import (
     Revision,
 )
 from endpoints import keys
-from endpoints.models import EndpointState, OnlineEndpoint, Upstream
+from endpoints.models import BatchEndpoint, EndpointState, OnlineEndpoint, Upstream
 from workspaces import vault
 from workspaces.models import (
     Code,
     CodeVersion,
+    Component,
+    ComponentVersion,
+    Compute,
+    Data,
+    DataVersion,
     Environment,
     EnvironmentVersion,
     InstanceType,
@@ -312,6 +318,101 @@ def make_environment(
         version=number,
         **{"conda_file": CONDA, **fields},
     )
+
+
+def make_data(workspace: Workspace, name: str = "iris", **fields: Any) -> DataVersion:
+    """Version 1 of a data asset that is an address."""
+    data, _ = Data.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = DataVersion.objects.get_or_create(
+        data=data,
+        version=fields.pop("version", "1"),
+        defaults={"uri": "https://example.org/iris", **fields},
+    )
+    return version
+
+
+def make_component(workspace: Workspace, name: str = "score", **fields: Any) -> ComponentVersion:
+    component, _ = Component.objects.get_or_create(workspace=workspace, name=name)
+    version, _ = ComponentVersion.objects.get_or_create(
+        component=component,
+        version=fields.pop("version", "1"),
+        defaults={
+            "type": "command",
+            "specification": {"type": "command", "command": "echo ${{inputs.word}}"},
+            **fields,
+        },
+    )
+    return version
+
+
+def make_compute(
+    workspace: Workspace | None = None,
+    name: str = "",
+    *,
+    instance_type: str = "Standard_DS3_v2",
+    **fields: Any,
+) -> Compute:
+    """A cluster of at most four nodes, or with `kind="kubernetes"` an attached one."""
+    if workspace is None:
+        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
+    is_cluster = fields.get("kind") != Compute.Kind.KUBERNETES
+    size = InstanceType.objects.get(name__iexact=instance_type) if is_cluster else None
+    return Compute.objects.create(
+        workspace=workspace,
+        name=name or f"cluster-{next(_numbers)}",
+        instance_type=size,
+        **{
+            "created_by": workspace_owner(workspace),
+            "max_instances": 4,
+            "namespace": "" if is_cluster else "default",
+            **fields,
+        },
+    )
+
+
+def make_batch_endpoint(
+    workspace: Workspace | None = None,
+    name: str = "",
+    *,
+    deployments: Sequence[str] = (),
+    **fields: Any,
+) -> BatchEndpoint:
+    """A batch endpoint with the deployments given, the first of which is the default."""
+    if workspace is None:
+        workspace = make_workspace(owner=make_user("alice"), reader=make_user("bob"))
+    endpoint = BatchEndpoint.objects.create(
+        workspace=workspace,
+        name=name or f"batch-{next(_numbers)}",
+        **{
+            "created_by": workspace_owner(workspace),
+            "default_deployment": deployments[0] if deployments else "",
+            **fields,
+        },
+    )
+    for deployment in deployments:
+        make_batch_deployment(endpoint, deployment)
+    return endpoint
+
+
+def make_batch_deployment(
+    endpoint: BatchEndpoint | None = None, name: str = "blue", **fields: Any
+) -> BatchDeployment:
+    """A batch deployment of a model with code and environment, on the compute `cpu` of its workspace."""
+    endpoint = endpoint or make_batch_endpoint()
+    workspace = endpoint.workspace
+    if not workspace.computes.filter(name="cpu").exists():
+        make_compute(workspace, "cpu")
+    values = {
+        "model_version": make_model(workspace, "nightly-model"),
+        "code_version": make_code(workspace, "nightly-code"),
+        "environment_version": make_environment(workspace, "nightly-env"),
+        "scoring_script": "score.py",
+        "environment_variables_sealed": vault.seal_map({}),
+        "compute": "cpu",
+        "created_by": endpoint.created_by,
+        **fields,
+    }
+    return BatchDeployment.objects.create(endpoint=endpoint, name=name, **values)
 
 
 def workspace_owner(workspace: Workspace) -> User | None:
