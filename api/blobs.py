@@ -54,7 +54,7 @@ class BlobError(UserError):
 class Blobs(View):
     """`/storage/<workspace>.blob.<anything>/<container>/<path>`, for bearers of a signed query or a token."""
 
-    http_method_names = ["get", "head", "put"]
+    http_method_names = ["get", "head", "put", "delete"]
     workspace: Workspace
 
     def dispatch(
@@ -77,6 +77,11 @@ class Blobs(View):
     def _handler(
         self, request: HttpRequest, path: str
     ) -> Callable[[HttpRequest, str, str], HttpResponseBase]:
+        raw: bytes = getattr(request, "scope", {}).get("raw_path") or b""
+        if re.search(rb"%(?:2f|5c|00)", raw, re.I):
+            raise BlobError(
+                "InvalidUri", "Slashes of a blob's name must not be written as %2F or %5C.", 400
+            )
         comp = request.GET.get("comp", "")
         handlers = {
             ("GET", "list", False): self.list,
@@ -86,6 +91,7 @@ class Blobs(View):
             ("PUT", "block", True): self.put_block,
             ("PUT", "blocklist", True): self.put_block_list,
             ("PUT", "metadata", True): self.put_metadata,
+            ("DELETE", "", True): self.delete_blob,
         }
         handler = handlers.get((str(request.method), comp, bool(path)))
         if handler is None:
@@ -160,6 +166,10 @@ class Blobs(View):
         if metadata:
             file = uploads.describe_file(self.workspace, container, path, metadata)
         return _written(file, 201)
+
+    def delete_blob(self, request: HttpRequest, container: str, path: str) -> HttpResponseBase:
+        uploads.remove_file(self.workspace, container, path)
+        return HttpResponse(status=202)
 
     def put_metadata(self, request: HttpRequest, container: str, path: str) -> HttpResponseBase:
         file = uploads.describe_file(self.workspace, container, path, _metadata(request))

@@ -12,7 +12,7 @@ from deployments.environments import content_hash
 from deployments.installation import environments
 from deployments.models import OnlineDeployment
 from deployments.staging import environment_spec_of
-from workspaces import storage
+from workspaces import leftovers
 from workspaces.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def tidy() -> None:
         environments_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds()
     )
     _forget_files_of_gone_deployments()
-    storage.remove_old_drafts()
+    leftovers.sweep()
 
 
 def environments_in_use() -> set[str]:

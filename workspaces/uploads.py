@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator
@@ -56,9 +57,10 @@ def put_file(
 def put_piece(
     workspace: Workspace, container: str, path: str, piece_id: str, stream: IO[bytes]
 ) -> None:
-    """Put a part of a file aside; the same id again replaces it. Parts that nobody joins go after a day."""
+    """Put a part of a file aside; the same id again replaces it. Parts that nobody joins go after a day
+    (`workspaces.leftovers`).
+    """
     where = _place(container, path)
-    drop_old_pieces(workspace)
     if UploadedPiece.objects.filter(workspace=workspace, **where).count() >= MOST_PIECES:
         raise UserError(f"A file may have {MOST_PIECES} pieces.", target="blockid")
     name, size = storage.put_piece(stream)
@@ -85,13 +87,20 @@ def join_pieces(
     content_type: str = "",
     replaces: bool = True,
 ) -> UploadedFile:
-    """Make the file of its parts, in the order given; `UserError` when one of them is missing."""
+    """Make the file of its parts, in the order given; `UserError` when one of them is missing.
+
+    The same list again is success: a client that heard nothing of a long joining asks for it once more.
+    """
     where = _place(container, path)
     rows = list(UploadedPiece.objects.filter(workspace=workspace, **where))
     known = {row.piece_id: row for row in rows}
     wanted = list(piece_ids)
+    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     missing = [piece_id for piece_id in wanted if piece_id not in known]
     if missing:
+        made = _joined_before(workspace, where, digest)
+        if made is not None:
+            return made
         raise UserError(
             f"{len(missing)} pieces of '{path}' were not uploaded. Upload the file again.",
             code="InvalidBlockList",
@@ -104,10 +113,24 @@ def join_pieces(
             status=413,
         )
     joined = _Joined(known[piece_id].stored_as for piece_id in wanted)
-    sha256, size = storage.put_blob(io.BufferedReader(joined, storage.CHUNK))
-    made = _keep(workspace, where, sha256, size, content_type, replaces)
+    try:
+        sha256, size = storage.put_blob(io.BufferedReader(joined, storage.CHUNK))
+    except FileNotFoundError:
+        made = _joined_before(workspace, where, digest)
+        if made is None:
+            raise
+        return made
+    made = _keep(workspace, where, sha256, size, content_type, replaces, joined_of=digest)
     _drop(rows)
     return made
+
+
+def remove_file(workspace: Workspace, container: str, path: str) -> None:
+    """Take a file away; `NotFound` when there is none. Assets that were registered with it keep it."""
+    where = _place(container, path)
+    removed, _ = workspace.uploaded_files.filter(**where).delete()
+    if not removed:
+        raise NotFound(f"There is no file '{path}' in '{container}'.", target="path")
 
 
 def describe_file(
@@ -175,12 +198,12 @@ def asset_path(content_hash: str, leaf: str) -> str:
     return f"{ASSETS}/{content_hash}/{leaf}"
 
 
-def drop_old_pieces(workspace: Workspace) -> None:
-    """Take away the parts of files that were given up."""
-    old = UploadedPiece.objects.filter(
-        workspace=workspace, uploaded_at__lt=timezone.now() - PIECES_KEPT
-    )
-    _drop(list(old[:1000]))
+def drop_old_pieces(*, older_than: timedelta = PIECES_KEPT) -> int:
+    """Take away the parts of files that were given up; how many."""
+    old = UploadedPiece.objects.filter(uploaded_at__lt=timezone.now() - older_than)
+    found = list(old[:10_000])
+    _drop(found)
+    return len(found)
 
 
 class _Joined(io.RawIOBase):
@@ -231,12 +254,15 @@ def _keep(
     size: int,
     content_type: str,
     replaces: bool,
+    *,
+    joined_of: str = "",
 ) -> UploadedFile:
     values = {
         "sha256": sha256,
         "size_bytes": size,
         "content_type": content_type[:255],
         "metadata": {},
+        "joined_of": joined_of,
         "changed_at": timezone.now(),
     }
     if replaces:
@@ -249,6 +275,13 @@ def _keep(
             return UploadedFile.objects.create(workspace=workspace, **where, **values)
     except IntegrityError as error:
         raise _taken(where["path"]) from error
+
+
+def _joined_before(
+    workspace: Workspace, where: dict[str, str], digest: str
+) -> UploadedFile | None:
+    """The file that the same list of parts was made into, by a request that is over or ends before this one."""
+    return workspace.uploaded_files.filter(**where, joined_of=digest).first()
 
 
 def _taken(path: str) -> Conflict:

@@ -8,7 +8,7 @@ import io
 import re
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import unescape
 
 import pytest
@@ -22,6 +22,7 @@ from api import datastores
 from api.blobs import Blobs
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.factories import Cast, add_member, make_user, make_workspace
+from workspaces import leftovers
 from workspaces.models import (
     CodeVersion,
     EnvironmentVersion,
@@ -174,7 +175,8 @@ def test_a_large_file_comes_in_blocks_in_any_order(store: Store) -> None:
     assert reply.status_code == 201
     assert store.ask("GET", "big").content == b"first second"
     assert not UploadedPiece.objects.exists()
-    again = store.ask("PUT", "big", xml, query="comp=blocklist")
+    other = xml.replace(b"</BlockList>", b"<Latest>YjM=</Latest></BlockList>")
+    again = store.ask("PUT", "big", other, query="comp=blocklist")
     assert (again.status_code, code_of(again)) == (400, "InvalidBlockList")
 
 
@@ -188,6 +190,7 @@ def test_a_block_sent_twice_counts_once_and_given_up_ones_go(
     assert len(list(pieces.iterdir())) == 1
     UploadedPiece.objects.update(uploaded_at=timezone.now() - timedelta(days=2))
     store.ask("PUT", "y", b"new", query="comp=block&blockid=AAAA")
+    leftovers.sweep()
     assert [piece.path for piece in UploadedPiece.objects.all()] == ["y"]
     assert len(list(pieces.iterdir())) == 1
 
@@ -317,7 +320,7 @@ def test_an_uploaded_page_cannot_run_in_a_browser(store: Store) -> None:
         ("PUT", "comp=lease"),
         ("PUT", "comp=page"),
         ("GET", "comp=metadata"),
-        ("DELETE", ""),
+        ("DELETE", "comp=lease"),
         ("POST", ""),
     ],
 )
@@ -418,3 +421,61 @@ def test_a_data_scientist_may_upload(cast: Cast) -> None:
     dora = make_user("dora")
     add_member(cast.workspace, dora, Role.DATA_SCIENTIST)
     assert Store(speak_as(dora, cast.workspace)).put("x").status_code == 201
+
+
+def test_the_same_list_of_blocks_again_is_success_and_another_one_is_not(store: Store) -> None:
+    """A client that heard nothing of a long joining asks once more, when the blocks are gone."""
+    for number, data in ((1, b"one"), (2, b"two")):
+        block = base64.b64encode(str(number).encode()).decode()
+        assert store.put("x", data) and store.ask(
+            "PUT", "x", data, query=f"comp=block&blockid={quote(block)}"
+        )
+    listed = b"<BlockList><Latest>MQ==</Latest><Latest>Mg==</Latest></BlockList>"
+    for _ in range(2):
+        assert store.ask("PUT", "x", listed, query="comp=blocklist").status_code == 201
+    assert store.ask("GET", "x").content == b"onetwo"
+    other = b"<BlockList><Latest>Mg==</Latest></BlockList>"
+    assert store.ask("PUT", "x", other, query="comp=blocklist").status_code == 400
+    store.put("x", b"whole")
+    assert store.ask("PUT", "x", listed, query="comp=blocklist").status_code == 400
+    assert store.ask("GET", "x").content == b"whole"
+
+
+def test_a_file_is_deleted_but_not_that_of_an_asset(alice: Api, store: Store) -> None:
+    store.put("LocalUpload/abc/a.txt", b"a")
+    uri = "azureml://datastores/workspaceblobstore/paths/LocalUpload/abc/a.txt"
+    assert alice.put("models/m/versions/1", {"properties": {"modelUri": uri}}).status == 201
+    assert store.ask("DELETE", "LocalUpload/abc/a.txt").status_code == 202
+    assert store.ask("DELETE", "LocalUpload/abc/a.txt").status_code == 404
+    told = alice.get("models/m/versions/1").json["properties"]["modelUri"]
+    path = told.split("/paths/")[1]
+    assert store.ask("DELETE", path).status_code == 409
+    assert store.ask("GET", path).content == b"a"
+
+
+def test_a_reader_may_not_delete(cast: Cast, store: Store, bob: Api) -> None:
+    store.put("x", b"1")
+    headers = {"Authorization": f"Bearer {bob.token}"}
+    url = urlsplit(f"{store.root}/x").path
+    assert Client().get(url, headers=headers).status_code == 200
+    assert Client().delete(url, headers=headers).status_code == 403
+    assert store.ask("GET", "x").content == b"1"
+
+
+@pytest.mark.parametrize("path", ["a%2Fb", "a%2f..%2f..%2fb", "a%5Cb", "%2Fetc%2Fpasswd"])
+def test_slashes_that_hide_in_a_name_are_refused(store: Store, path: str) -> None:
+    """Only the address as it was sent tells them from others."""
+    root = urlsplit(store.root).path
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": f"{root}/{unquote(path)}",
+        "raw_path": f"{root}/{path}".encode(),
+        "query_string": store.signature.encode(),
+        "headers": [(b"x-ms-blob-type", b"BlockBlob")],
+    }
+    account = store.root.split("/storage/")[1].split(".blob.")[0]
+    request = ASGIRequest(scope, io.BytesIO(b"data"))
+    reply = Blobs.as_view()(request, account=account, container="azureml", path=unquote(path))
+    assert (reply.status_code, reply["x-ms-error-code"]) == (400, "InvalidUri")
+    assert not UploadedFile.objects.exists()

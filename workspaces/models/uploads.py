@@ -20,6 +20,8 @@ class UploadedFile(models.Model):
     sha256 = models.CharField(max_length=64)
     size_bytes = models.BigIntegerField()
     content_type = models.CharField(max_length=255, blank=True)
+    joined_of = models.CharField(max_length=64, blank=True)
+    """Digest of the list of parts that it was made of."""
     metadata = models.JSONField(default=dict, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
 
