@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 SERVER = "cli.server"
+CLIENT = "cli.client"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,19 @@ VERBS = {
     "pg-path": Verb("print the folder of PostgreSQL's own programs, for backups", SERVER),
     "shell": Verb("a Python prompt with Portico's models", SERVER),
     "dbshell": Verb("a psql prompt on Portico's database", SERVER),
+    "login": Verb("sign in to a portal, here or elsewhere, with an access token", CLIENT),
+    "logout": Verb("forget a portal and its token", CLIENT),
+    "account": Verb("the portals you are signed in to, and the one in use", CLIENT),
+    "configure": Verb("remember a workspace: --defaults group=… workspace=…", CLIENT),
+    "config": Verb("settings of the client commands", CLIENT),
+    "ml": Verb("the commands of 'az ml': endpoints, deployments, models, jobs and more", CLIENT),
+    "extension": Verb("for scripts that add az's ml extension: it is built in", CLIENT),
 }
+CLIENT_PARTS = ("knack", "azure.ai.ml")
+CLIENT_MISSING = (
+    "portico: the client commands need packages that are not installed: pip install 'portico-ml[cli]', or "
+    "'make run' in the project's folder."
+)
 
 
 def main() -> None:
@@ -56,12 +70,22 @@ def run(words: list[str]) -> int:
     if verb is None:
         print(f"portico: {unknown_text(name)}", file=sys.stderr)
         return 2
+    if verb.module == CLIENT and not has_client():
+        print(CLIENT_MISSING, file=sys.stderr)
+        return 2
     code: int = importlib.import_module(verb.module).run(name, arguments)
     return code
 
 
+def has_client() -> bool:
+    try:
+        return all(importlib.util.find_spec(name) for name in CLIENT_PARTS)
+    except ModuleNotFoundError:
+        # `azure` itself is not there.
+        return False
+
+
 def help_text() -> str:
-    rows = [f"  {name:<17}{verb.help}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "Portico: Azure Machine Learning endpoints on your own machines.",
@@ -69,11 +93,19 @@ def help_text() -> str:
             "Usage: portico <verb> [options]        portico <verb> --help",
             "",
             "On the machine that runs the portal:",
-            *rows,
+            *_rows(SERVER),
             "",
-            "Variables such as PORTICO_HOME and PORTICO_PORT are explained in docs/settings.md.",
+            "On any machine, as with az:",
+            *_rows(CLIENT),
+            "",
+            "Variables such as PORTICO_HOME and PORTICO_PORT are explained in docs/settings.md,",
+            "the client commands in docs/cli.md.",
         ]
     )
+
+
+def _rows(module: str) -> list[str]:
+    return [f"  {name:<17}{verb.help}" for name, verb in VERBS.items() if verb.module == module]
 
 
 def unknown_text(name: str) -> str:
