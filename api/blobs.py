@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
 from django.utils.decorators import method_decorator
 from django.utils.http import http_date
 from django.views import View
@@ -199,6 +200,18 @@ class Blobs(View):
             f"<Blobs>{body}</Blobs><NextMarker>{escape(marker)}</NextMarker></EnumerationResults>"
         )
         return HttpResponse(text, content_type="application/xml")
+
+
+def refusal(request: HttpRequest) -> HttpResponse | None:
+    """The answer to an upload whose sender may not make it, known before its body has arrived."""
+    try:
+        names = resolve(request.path_info).kwargs
+        _open(request, names.get("account", ""), names.get("container", ""))
+    except Resolver404:
+        return _error(BlobError("InvalidUri", "This is no address of a blob.", 404))
+    except UserError as error:
+        return _error(error)
+    return None
 
 
 class _Checked:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
@@ -17,6 +19,7 @@ http_application = get_asgi_application()
 # Models may be imported only once the line above has set Django up.
 from monitoring.routing import websocket_urlpatterns  # noqa: E402
 from portal import prepared  # noqa: E402
+from portal.bodies import BoundedBodies  # noqa: E402
 
 Message = MutableMapping[str, Any]
 
@@ -31,6 +34,8 @@ async def lifespan(
         message = await receive()
         if message["type"] == "lifespan.startup":
             await prepared.wait()
+            # Django spools bodies where Python's temporary files go, which may be in memory.
+            tempfile.tempdir = settings.FILE_UPLOAD_TEMP_DIR
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
@@ -38,7 +43,7 @@ async def lifespan(
 
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
+        "http": BoundedBodies(http_application),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
         ),
