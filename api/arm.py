@@ -248,7 +248,7 @@ def word_of(words: Mapping[str, str], ours: str) -> str:
 
 def _framework_error(error: exceptions.APIException) -> Response:
     status = error.status_code
-    code = CODES.get(status, error.default_code)
+    code = getattr(error, "azure_code", CODES.get(status, error.default_code))
     headers = {}
     challenge = getattr(error, "auth_header", None)
     if challenge:

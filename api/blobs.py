@@ -21,9 +21,12 @@ from django.utils.decorators import method_decorator
 from django.utils.http import http_date
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
+from rest_framework.exceptions import AuthenticationFailed
 
+from api.audiences import Audience
 from api.datastores import signer_of
-from workspaces import access, storage, tokens, uploads
+from api.identity import bearer_of
+from workspaces import access, storage, uploads
 from workspaces.errors import NotFound, UserError
 from workspaces.models import UploadedFile, User, Workspace
 
@@ -248,16 +251,22 @@ def _open(request: HttpRequest, account: str, container: str) -> Workspace:
     workspace = Workspace.objects.filter(name__iexact=account).first()
     if workspace is None:
         raise refused
-    user: User | None = None
-    if "sig" in request.GET:
-        user = signer_of(workspace, container, request.GET)
-    else:
-        kind, _, text = request.headers.get("Authorization", "").partition(" ")
-        user = tokens.user_of(text.strip()) if kind.lower() == "bearer" else None
+    is_signed = "sig" in request.GET
+    user = signer_of(workspace, container, request.GET) if is_signed else _bearer(request)
     action = "datastores/read" if request.method in {"GET", "HEAD"} else "datastores/write"
     if user is None or not access.may(user, action, workspace):
         raise refused
     return workspace
+
+
+def _bearer(request: HttpRequest) -> User | None:
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer":
+        return None
+    try:
+        return bearer_of(text.strip(), (Audience.STORAGE,))
+    except AuthenticationFailed:
+        return None
 
 
 def _content(request: HttpRequest) -> IO[bytes]:

@@ -15,12 +15,12 @@ from api import (
     clouds,
     components,
     computes,
-    credentials,
     data,
     datastores,
     environments,
     jobs,
     locations,
+    oauth,
     online_deployments,
     online_endpoints,
     operations,
@@ -91,7 +91,22 @@ urlpatterns = [
     re_path(r"^metadata/endpoints/?$", clouds.CloudMetadata.as_view(), name="cloud-metadata"),
     path("api/tokens", personal_tokens.TokenList.as_view(), name="tokens"),
     path("api/tokens/<str:token>", personal_tokens.TokenDetail.as_view(), name="token"),
-    path("identity/token", credentials.ManagedIdentity.as_view(), name="identity-token"),
+    path("identity/token", oauth.ManagedIdentity.as_view(), name="identity-token"),
+    path(
+        "common/discovery/instance", oauth.InstanceDiscovery.as_view(), name="instance-discovery"
+    ),
+    path(
+        "adfs/.well-known/openid-configuration",
+        oauth.OpenIdConfiguration.as_view(),
+        name="adfs-configuration",
+    ),
+    path(
+        "<str:tenant>/v2.0/.well-known/openid-configuration",
+        oauth.OpenIdConfiguration.as_view(),
+        name="openid-configuration",
+    ),
+    path("<str:tenant>/discovery/v2.0/keys", oauth.SigningKeys.as_view(), name="signing-keys"),
+    path("<str:tenant>/oauth2/v2.0/token", oauth.TokenEndpoint.as_view(), name="oauth-token"),
     arm("subscriptions", workspaces.SubscriptionList.as_view(), "arm-subscriptions"),
     arm(
         f"{SUBSCRIPTION}/providers/{PROVIDER}/workspaces",

@@ -14,13 +14,13 @@ from django.db import transaction
 from endpoints.gateway import publish
 from endpoints.models import OnlineEndpoint
 from workspaces import vault
+from workspaces.access_tokens import ISSUER
 from workspaces.activity import record
 from workspaces.errors import UserError
 from workspaces.models import User
 from workspaces.signing import ensure_signing_key
 
 KeyType = Literal["primary", "secondary"]
-TOKEN_ISSUER = "portico"
 TOKEN_LIFETIME = timedelta(hours=1)
 SHORTEST_KEY = 16
 
@@ -93,7 +93,7 @@ def issue_token(endpoint: OnlineEndpoint, *, by: User | None) -> EndpointToken:
     now = datetime.now(UTC)
     expires_at = now + TOKEN_LIFETIME
     claims = {
-        "iss": TOKEN_ISSUER,
+        "iss": ISSUER,
         "sub": by.get_username() if by else "portico",
         "endpoint": endpoint.name.lower(),
         "iat": int(now.timestamp()),

@@ -217,7 +217,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.1
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "workspaces/sign_in_throttled.html"
-AXES_CLIENT_IP_CALLABLE = "portal.callers.address_of"
+AXES_CLIENT_IP_CALLABLE = "api.callers.address_of"
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from workspaces.errors import Forbidden
-from workspaces.models import Role, TokenScope, User, Workspace
+from workspaces.models import Limits, Role, TokenScope, User, Workspace
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
@@ -53,15 +53,7 @@ def role_of(user: User | AnonymousUser, workspace: Workspace) -> str | None:
     """
     role = _whole_role_of(user, workspace)
     limits = user.limits if user.is_authenticated else None
-    if role is None or limits is None:
-        return role
-    if limits.workspace_id not in {None, workspace.pk}:
-        return None
-    if limits.scope == TokenScope.READ:
-        return Role.READER
-    if limits.scope == TokenScope.SCORE:
-        return SCORER if role_may(role, SCORE) else None
-    return role
+    return None if role is None else _limited(role, limits, workspace.pk)
 
 
 def may(user: User | AnonymousUser, action: str, workspace: Workspace) -> bool:
@@ -94,6 +86,35 @@ def require(user: User | AnonymousUser, action: str, workspace: Workspace) -> No
         "role that does.",
         target=action,
     )
+
+
+def workspaces_to_score(user: User) -> list[str]:
+    """The ids of the workspaces whose models the user may call; `["*"]` for all of them."""
+    limits = user.limits
+    if not user.is_active:
+        return []
+    if user.is_superuser:
+        if limits is None or limits.workspace_id is None:
+            may_any = _limited(Role.OWNER, limits, 0)
+            return ["*"] if may_any and role_may(may_any, SCORE) else []
+        roles = [(limits.workspace_id, str(Role.OWNER))]
+    else:
+        roles = list(user.memberships.order_by("workspace_id").values_list("workspace_id", "role"))
+    left = [(pk, _limited(role, limits, pk)) for pk, role in roles]
+    return [str(pk) for pk, role in left if role and role_may(role, SCORE)]
+
+
+def _limited(role: str, limits: Limits | None, workspace_id: int) -> str | None:
+    """What a token leaves of the role in a workspace."""
+    if limits is None:
+        return role
+    if limits.workspace_id not in {None, workspace_id}:
+        return None
+    if limits.scope == TokenScope.READ:
+        return Role.READER
+    if limits.scope == TokenScope.SCORE:
+        return SCORER if role_may(role, SCORE) else None
+    return role
 
 
 def _whole_role_of(user: User | AnonymousUser, workspace: Workspace) -> str | None:

@@ -114,8 +114,9 @@ def find_secret(client_id: str, text: str) -> PrincipalSecret | None:
 
 
 def find_secret_by_id(pk: int) -> PrincipalSecret | None:
-    """The secret behind an access token, if it is still usable."""
-    return _usable().filter(pk=pk).first()
+    """The secret behind an access token, if it is still usable; notes the use as above."""
+    found = _usable().filter(pk=pk).first()
+    return _used(found) if found else None
 
 
 def _taken(workspace: Workspace, name: str) -> Conflict:

@@ -25,12 +25,16 @@ class SigningKey:
         return f"SigningKey({self.id!r})"
 
     @property
-    def jwks(self) -> str:
-        """The public half as a JSON Web Key Set, for whoever checks tokens."""
+    def public_key(self) -> ec.EllipticCurvePublicKey:
         public = serialization.load_pem_private_key(self.private_pem, None).public_key()
         assert isinstance(public, ec.EllipticCurvePublicKey)
+        return public
+
+    @property
+    def jwks(self) -> str:
+        """The public half as a JSON Web Key Set, for whoever checks tokens."""
         key = {
-            **ECAlgorithm.to_jwk(public, as_dict=True),
+            **ECAlgorithm.to_jwk(self.public_key, as_dict=True),
             "kid": self.id,
             "alg": "ES256",
             "use": "sig",

@@ -289,7 +289,11 @@ def _tokens(settings: GatewaySettings) -> Value:
     return {
         "providers": {
             AML_TOKEN: {**provider, "payload_in_metadata": AML_TOKEN},
-            AAD_TOKEN: {**provider, "audiences": list(AAD_AUDIENCES)},
+            AAD_TOKEN: {
+                **provider,
+                "audiences": list(AAD_AUDIENCES),
+                "payload_in_metadata": AAD_TOKEN,
+            },
         },
         # Which of them an endpoint asks for stands at the endpoint; a provider for each would
         # replace the listener with every new endpoint.

@@ -97,6 +97,7 @@ def route_of(endpoint: OnlineEndpoint) -> EndpointRoute:
     sealed = (endpoint.primary_key_sealed, endpoint.secondary_key_sealed) if uses_keys else ()
     return EndpointRoute(
         name=endpoint.name,
+        workspace=str(endpoint.workspace_id),
         auth_mode=endpoint.auth_mode,
         public=endpoint.public_network_access == OnlineEndpoint.PublicNetworkAccess.ENABLED,
         keys=tuple(vault.unseal(text) for text in sealed),

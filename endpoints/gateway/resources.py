@@ -82,6 +82,8 @@ class EndpointRoute:
     requests_per_second: int = 0
     cors_origins: tuple[str, ...] = ()
     public: bool = True
+    workspace: str = ""
+    """Its id, which a directory token must name."""
 
     def __repr__(self) -> str:
         return f"EndpointRoute({self.name!r}, {self.auth_mode!r}, {len(self.keys)} keys)"
@@ -347,12 +349,27 @@ def _principals(endpoint: EndpointRoute) -> Iterable[Resource]:
                 }
             }
         }
+    if endpoint.auth_mode == AAD_TOKEN:
+        # The token names the workspaces where its holder may score; `*` is an administrator's.
+        yield {"or_ids": {"ids": [_may_score(name) for name in (endpoint.workspace, "*") if name]}}
     if not endpoint.public:
         ranges = [
             {"remote_ip": {"address_prefix": address, "prefix_len": length}}
             for address, length in PRIVATE_RANGES
         ]
         yield {"or_ids": {"ids": ranges}}
+
+
+def _may_score(workspace: str) -> Resource:
+    return {
+        "sourced_metadata": {
+            "metadata_matcher": {
+                "filter": "envoy.filters.http.jwt_authn",
+                "path": [{"key": AAD_TOKEN}, {"key": "score"}],
+                "value": {"list_match": {"one_of": {"string_match": {"exact": workspace}}}},
+            }
+        }
+    }
 
 
 def _rate_limit(requests_per_second: int) -> Resource:

@@ -303,20 +303,6 @@ def test_a_method_that_is_not_supported_is_told_in_the_envelope(alice: Api) -> N
     assert alice.ask("OPTIONS", "onlineEndpoints/churn").status == 405
 
 
-def test_managed_identity_hands_the_token_back(cast: Cast, client: Any) -> None:
-    _, text = tokens.create_token(cast.alice, "laptop")
-    path = "/identity/token?api-version=2019-08-01&resource=https://ml.azure.com"
-    answer = client.get(path, headers={"X-IDENTITY-HEADER": text}).json()
-    assert answer["access_token"] == text
-    assert answer["resource"] == "https://ml.azure.com"
-    assert int(answer["expires_in"]) >= 600
-    assert client.get(path, headers={"Secret": text}).status_code == 200
-    refused = client.get(path, headers={"X-IDENTITY-HEADER": "ptc_wrong"})
-    assert refused.status_code == 401
-    assert refused.json()["error"] == "invalid_client"
-    assert client.get(path).status_code == 401
-
-
 def test_the_documented_routes_are_the_supported_ones() -> None:
     """Rows of the table: | `GET`, `PUT` | `{ws}/onlineEndpoints/{endpoint}` | … |"""
     documented = {}

@@ -152,16 +152,24 @@ def test_a_token_opens_its_own_endpoint_only(stage: Stage) -> None:
     assert all("authorization" not in seen["headers"] for seen in model.seen)
 
 
-def test_a_directory_token_needs_the_audience_of_scoring(stage: Stage) -> None:
+def test_a_directory_token_needs_the_audience_of_scoring_and_the_right_to_score(
+    stage: Stage,
+) -> None:
     model = stage.model("blue")
-    stage.publish("aad", stage.deployment("blue", model, weight=100), auth_mode="aad_token")
+    stage.publish(
+        "aad", stage.deployment("blue", model, weight=100), auth_mode="aad_token", workspace="7"
+    )
 
     def status(**claims: Any) -> int:
         headers = {"authorization": f"Bearer {stage.token(**claims)}"}
         return stage.client.post("/aad/score", headers=headers).status_code
 
-    assert status(aud="https://ml.azure.com") == 200
-    assert status(aud="https://management.azure.com") == 403
+    assert status(aud="https://ml.azure.com", score=["5", "7"]) == 200
+    assert status(aud="https://ml.azure.com", score=["*"]) == 200
+    for score in (["5", "77"], [], "7", "*", [7]):
+        assert status(aud="https://ml.azure.com", score=score) == 403
+    assert status(aud="https://ml.azure.com") == 403
+    assert status(aud="https://management.azure.com", score=["7"]) == 403
     assert status() == 403
     assert stage.client.post("/aad/score").status_code == 401
 
