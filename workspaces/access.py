@@ -33,9 +33,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
 }
 DENIED: dict[str, tuple[str, ...]] = {
-    Role.CONTRIBUTOR: ("members/*",),
+    Role.CONTRIBUTOR: ("members/write", "members/delete"),
     Role.DATA_SCIENTIST: (
-        "members/*",
+        "members/write",
+        "members/delete",
         "write",
         "delete",
         "computes/write",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,6 @@ FINISHED = """
 from workspaces.models import UploadedFile
 print(UploadedFile.objects.filter(metadata__upload_status="completed").count())
 """
-# The first is asked of the installer as it stands; older ones need an older marshmallow (wire 15).
-VERSIONS = {"1.35.2": [], "1.31.0": ["six"], "1.20.0": ["six", "marshmallow<3.23"]}
-
-
-@pytest.fixture(params=VERSIONS)
-def sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has this version of the SDK."""
-    folder = tmp_path_factory.mktemp(f"sdk-{request.param}")
-    python = folder / "bin" / "python"
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run(
-        [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True
-    )
-    wanted = [
-        f"azure-ai-ml=={request.param}",
-        "azure-identity",
-        "setuptools<81",
-        *VERSIONS[request.param],
-    ]
-    subprocess.run([*uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
-    return python
 
 
 def test_online_endpoints_from_local_folders(house: House, sdk: Path, tmp_path: Path) -> None:

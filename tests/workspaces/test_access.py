@@ -30,6 +30,65 @@ def test_data_scientists_do_everything_but_members_and_the_workspace_itself() ->
     assert not access.may(dora, "delete", cast.workspace)
 
 
+# Azure's actions (facts 13.1), and for which roles: Owner, Contributor, Data Scientist, Reader.
+MATRIX = {
+    "read": "OCDR",
+    "write": "OC",
+    "delete": "OC",
+    "onlineEndpoints/read": "OCDR",
+    "onlineEndpoints/write": "OCD",
+    "onlineEndpoints/delete": "OCD",
+    "onlineEndpoints/deployments/read": "OCDR",
+    "onlineEndpoints/deployments/write": "OCD",
+    "onlineEndpoints/deployments/delete": "OCD",
+    "onlineEndpoints/deployments/getLogs/action": "OCD",
+    "onlineEndpoints/listKeys/action": "OCD",
+    "onlineEndpoints/regenerateKeys/action": "OCD",
+    "onlineEndpoints/token/action": "OCD",
+    "onlineEndpoints/score/action": "OCD",
+    "batchEndpoints/read": "OCDR",
+    "batchEndpoints/write": "OCD",
+    "batchEndpoints/delete": "OCD",
+    "batchEndpoints/deployments/write": "OCD",
+    "batchEndpoints/jobs/write": "OCD",
+    "jobs/read": "OCDR",
+    "jobs/write": "OCD",
+    "computes/read": "OCDR",
+    "computes/write": "OC",
+    "computes/delete": "OC",
+    "computes/join/action": "OCD",
+    "datastores/read": "OCDR",
+    "datastores/write": "OCD",
+    "datastores/listsecrets/action": "OCD",
+    "data/versions/read": "OCDR",
+    "environments/read": "OCDR",
+    "models/versions/read": "OCDR",
+    "models/versions/write": "OCD",
+    "components/versions/read": "OCDR",
+    "experiments/runs/read": "OCDR",
+    "experiments/runs/write": "OCD",
+    "quotas/write": "OC",
+    "members/read": "OCDR",
+    "members/write": "O",
+}
+LETTERS = {
+    Role.OWNER: "O",
+    Role.CONTRIBUTOR: "C",
+    Role.DATA_SCIENTIST: "D",
+    Role.READER: "R",
+}
+
+
+@pytest.mark.parametrize("action", MATRIX)
+def test_each_of_azures_actions_is_for_these_roles(action: str) -> None:
+    allowed = {letter for role, letter in LETTERS.items() if access.role_may(role, action)}
+    assert allowed == set(MATRIX[action])
+
+
+def test_an_unknown_role_may_nothing() -> None:
+    assert not access.role_may("root", "read")
+
+
 def test_a_refusal_names_the_right_and_whom_to_ask() -> None:
     cast = make_cast()
     with pytest.raises(Forbidden, match=r"onlineEndpoints/write'. Ask alice"):
