@@ -18,6 +18,8 @@ class Audience(StrEnum):
     STORAGE = "https://storage.azure.com"
 
 
+DATA_PLANE = (Audience.MACHINE_LEARNING, Audience.MANAGEMENT)
+"""For what the SDK asks with tokens for machine learning: batch endpoints' jobs."""
 NAMES: dict[str, Audience] = {
     **{audience.value: audience for audience in Audience},
     "https://management.core.windows.net": Audience.MANAGEMENT,

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.arm import PROVIDER, ArmView, Json, parse_body
+from api.audiences import DATA_PLANE
 from api.batch_deployments import get_batch_deployment
 from api.clouds import origin_of
 from endpoints.batch import get_batch_endpoint
@@ -65,6 +66,7 @@ class JobsOfEndpoint(ArmView):
     """Of all deployments of a batch endpoint, or of one."""
 
     actions = {"GET": "batchEndpoints/read"}
+    audiences = DATA_PLANE
 
     def get(self, request: Request, endpoint: str, deployment: str = "") -> Response:
         if deployment:
@@ -93,6 +95,7 @@ class RunData(ArmView):
 class BatchJobs(APIView):
     """What stands at a batch endpoint's `scoringUri`: it takes no job yet, and says so."""
 
+    audiences = DATA_PLANE
     metadata_class = None
 
     def get(self, request: Request, endpoint: str) -> Response:
@@ -113,6 +116,7 @@ class BatchJobs(APIView):
 class BatchJob(APIView):
     """Where a job that was sent there is looked for."""
 
+    audiences = DATA_PLANE
     metadata_class = None
 
     def get(self, request: Request, endpoint: str, job: str) -> Response:

@@ -16,10 +16,10 @@ from rest_framework.permissions import IsAuthenticated
 from api.arm import ArmView
 from api.identity import TokenAuthentication
 from api.urls import urlpatterns
-from tests.api.conftest import speak_as
+from tests.api.conftest import Api, speak_as
 from tests.api.test_access import PLACE, ROUTES, _methods, _words
-from tests.factories import Cast
-from workspaces import access, tokens
+from tests.factories import Cast, make_batch_endpoint
+from workspaces import access, access_tokens, tokens
 from workspaces.models import Role
 
 OPEN = "open"
@@ -30,6 +30,19 @@ SIGNED = "signed"
 """Files: a signed address or a token, as `test_blobs` and `test_oauth` try."""
 REST = "rest"
 """What is not there."""
+TABLE = "table"
+"""Of a workspace, at another address than its resources."""
+# Method, address, and what the owner, the reader and the stranger are answered. {ws} is the workspace.
+ANSWERS = [
+    ("GET", "{ws}/operations/nonsense", 404, 404, 403),
+    ("GET", "/batch/nightly/jobs", 200, 200, 403),
+    ("POST", "/batch/nightly/jobs", 400, 403, 403),
+    ("GET", "/batch/nightly/jobs/j", 404, 404, 403),
+    ("GET", "/history/v1.0{ws}/runs/j", 404, 404, 403),
+    ("GET", "/history/v1.0{ws}/runs/j/details", 404, 404, 403),
+    ("GET", "/history/v1.0{ws}/runs/j/children", 404, 404, 403),
+    ("POST", "/history/v1.0{ws}/rundata", 404, 404, 403),
+]
 
 OTHERS = {
     "cloud-metadata": OPEN,
@@ -47,7 +60,14 @@ OTHERS = {
     "arm-vm-sizes": OWN,
     "arm-usages": OWN,
     "arm-quotas": OWN,
-    "arm-operation": "workspace",
+    "discovery": OPEN,
+    "arm-operation": TABLE,
+    "batch-jobs": TABLE,
+    "batch-job": TABLE,
+    "run": TABLE,
+    "run-details": TABLE,
+    "run-children": TABLE,
+    "run-data": TABLE,
     "blobs": SIGNED,
     "arm-unsupported": REST,
 }
@@ -72,7 +92,7 @@ def patterns(kind: str) -> Iterator[tuple[URLPattern, str]]:
 
 
 def test_every_route_stands_in_a_table() -> None:
-    tried = {str(resolve(f"{PLACE}/{route.path}".rstrip("/")).url_name) for route in ROUTES}
+    tried = {str(resolve(route.address(PLACE)).url_name) for route in ROUTES}
     offered = {str(pattern.name) for pattern in urlpatterns}
     assert offered - tried - set(OTHERS) == set(), "nobody says who may use these"
     assert set(OTHERS) - offered == set(), "these are gone"
@@ -130,9 +150,35 @@ def test_ones_own_routes_need_a_token_and_tell_nothing_of_others(cast: Cast) -> 
             assert "alice" not in told.text, (method, address)
 
 
-@pytest.mark.parametrize(("who", "status"), [("alice", 404), ("bob", 404), ("charlie", 403)])
-def test_an_operation_that_nobody_was_given_is_not_there(
-    cast: Cast, who: str, status: int
-) -> None:
+@pytest.mark.parametrize(("who", "column"), [("alice", 2), ("bob", 3), ("charlie", 4)])
+def test_each_role_is_answered_as_the_table_says(cast: Cast, who: str, column: int) -> None:
+    make_batch_endpoint(cast.workspace, "nightly")
     api = speak_as(getattr(cast, who), cast.workspace)
-    assert api.get("operations/nonsense").status == status
+    for row in ANSWERS:
+        method, address = row[0], row[1].format(ws=cast.workspace.arm_id)
+        reply = api.ask(method, address, {} if method == "POST" else None)
+        assert reply.status == row[column], (row, reply)
+        if reply.status == 403:
+            assert reply.error["code"] == "AuthorizationFailed"
+        assert Client().generic(method, address).status_code == 401, row
+
+
+def test_the_table_has_every_route_it_is_said_to_have() -> None:
+    tried = {(row[0], resolve(row[1].format(ws=PLACE)).url_name) for row in ANSWERS}
+    offered = {
+        (method, pattern.name)
+        for pattern in urlpatterns
+        if OTHERS.get(str(pattern.name)) == TABLE
+        for method in _methods(pattern)
+    }
+    assert tried == offered
+
+
+def test_jobs_of_batch_endpoints_take_tokens_for_machine_learning(cast: Cast) -> None:
+    make_batch_endpoint(cast.workspace, "nightly")
+    token, _ = tokens.create_token(cast.alice, "laptop")
+    api = Api(cast.workspace, access_tokens.issue(token, "https://ml.azure.com").text)
+    front_end = f"/mferp/managementfrontend{cast.workspace.arm_id}"
+    for address in ("/batch/nightly/jobs", f"{front_end}/batchEndpoints/nightly/jobs"):
+        assert api.get(address).status == 200, address
+    assert api.get("batchEndpoints/nightly").status == 401
