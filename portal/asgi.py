@@ -34,6 +34,8 @@ async def lifespan(
         message = await receive()
         if message["type"] == "lifespan.startup":
             await prepared.wait()
+            # Static files are listed when their middleware is made: at a first start there were none yet.
+            http_application.load_middleware(is_async=True)
             # Django spools bodies where Python's temporary files go, which may be in memory.
             tempfile.tempdir = settings.FILE_UPLOAD_TEMP_DIR
         await send({"type": f"{message['type']}.complete"})
