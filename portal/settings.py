@@ -152,6 +152,7 @@ INSTALLED_APPS = [
     "django_filters",
     "django_htmx",
     "django_tables2",
+    "drf_spectacular_sidecar",
     "rest_framework",
     "workspaces",
     "endpoints",
@@ -291,6 +292,26 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "EXCEPTION_HANDLER": "api.arm.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "api.schemas.document.ArmSchema",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Portico",
+    "DESCRIPTION": "Azure's REST dialect for machine learning, spoken by Portico. docs/api.md tells its rules.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "api.schemas.document.Document",
+    "SERVE_URLCONF": "api.urls",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [],  # the schemas name what is to have a name
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "AccessToken": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A personal access token, `ptc_…`: Account, Access tokens.",
+            }
+        }
+    },
 }
 
 # Logs ---------------------------------------------------------------------------------------------------

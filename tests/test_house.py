@@ -13,6 +13,8 @@ import pytest
 from django.core.management import call_command
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from api.schemas.addresses import addresses, methods_of
+from api.schemas.document import OPERATIONS
 from portal import env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,6 +147,15 @@ def test_every_address_has_a_name() -> None:
         if not pattern.name
     ]
     assert [text for text in nameless if "admin" not in text and text] == []
+
+
+def test_every_route_of_the_api_is_in_its_openapi_document() -> None:
+    """Say what a new route takes and answers in the module of its family in `api/schemas/`."""
+    offered = {
+        (name, method) for name, _, view in addresses() for method in methods_of(name, view)
+    }
+    assert offered - set(OPERATIONS) == set(), "without an entry in api/schemas/"
+    assert set(OPERATIONS) - offered == set(), "with an entry, but there is no such route"
 
 
 def _patterns(entries: list[URLPattern | URLResolver]) -> list[URLPattern]:

@@ -1,0 +1,60 @@
+"""Service principals."""
+
+from __future__ import annotations
+
+from api.schemas.operations import Routes, delete, listed, make, read, write
+from api.schemas.shapes import Json, Named, choice, instant, items, or_null, record, text, whole
+from api.service_principals import ROLES
+
+TAG = "Service principals"
+
+SECRET_FIELDS: Json = {
+    "id": text(),
+    "name": text(),
+    "createdAt": instant(),
+    "expiresAt": or_null(instant()),
+    "lastUsedAt": or_null(instant()),
+}
+SECRET = Named("PrincipalSecret", record(SECRET_FIELDS))
+NEW_SECRET = Named(
+    "NewPrincipalSecret", record({**SECRET_FIELDS, "secretText": text("Told this once.")})
+)
+PRINCIPAL_FIELDS: Json = {
+    "id": text(),
+    "type": text(),
+    "name": text(),
+    "clientId": text(format="uuid"),
+    "userName": text(),
+    "role": {"enum": [*ROLES, None]},
+    "createdAt": instant(),
+    "secrets": items(SECRET),
+}
+PRINCIPAL = Named("ServicePrincipal", record(PRINCIPAL_FIELDS))
+NEW_PRINCIPAL = Named("NewServicePrincipal", record({**PRINCIPAL_FIELDS, "secret": NEW_SECRET}))
+DAYS = whole("0 for no end, where the operator allows that.", minimum=0)
+WANTED = Named(
+    "ServicePrincipalWrite",
+    record({"name": text(maxLength=100)}, {"role": choice(ROLES), "expiresInDays": DAYS}),
+)
+CHANGED = Named("ServicePrincipalChange", record(optional={"role": choice(ROLES)}))
+WANTED_SECRET = Named(
+    "PrincipalSecretWrite",
+    record(optional={"name": text(maxLength=100), "expiresInDays": DAYS}),
+)
+
+ROUTES: Routes = {
+    "arm-principals": {
+        "GET": listed("List the service principals of a workspace", PRINCIPAL),
+        "POST": make("Make a service principal with its first secret", WANTED, NEW_PRINCIPAL),
+    },
+    "arm-principal": {
+        "GET": read("Get a service principal", PRINCIPAL),
+        "PATCH": write("Give a service principal another role", CHANGED, PRINCIPAL),
+        "DELETE": delete("Delete a service principal"),
+    },
+    "arm-principal-secrets": {
+        "GET": listed("List its secrets, without their texts", SECRET, query=()),
+        "POST": make("Add a secret", WANTED_SECRET, NEW_SECRET),
+    },
+    "arm-principal-secret": {"DELETE": delete("Remove a secret")},
+}
