@@ -75,6 +75,8 @@ class Portico(CLI):  # type: ignore[misc]
             config_env_var_prefix=settings.PREFIX,
             commands_loader_cls=Loader,
             help_cls=Help,
+            # knack's own default is what this was when knack was imported.
+            out_file=sys.stdout,
         )
         self.register_event(EVENT_INVOKER_TRANSFORM_RESULT, add_resource_groups)
 

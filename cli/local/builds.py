@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def build(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdin is not None and program.stdout is not None
-        program.stdin.write(json.dumps(order))
-        program.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended already, and says why
+            program.stdin.write(json.dumps(order))
+            program.stdin.close()
         said: dict[str, Any] = {}
         for line in program.stdout:
             said = json.loads(line)

@@ -47,7 +47,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """One deployment as the last command left it; `pid` and `born` (seconds since 1970) name its server's process."""
+    """One deployment as the last command left it; `pid` is its server's process."""
 
     endpoint_name: str
     name: str
@@ -57,7 +57,6 @@ class DeploymentRecord:
     failure: Failure | None = None
     port: int = 0
     pid: int = 0
-    born: float = 0.0
     created_at: str = ""
     updated_at: str = ""
 
@@ -201,7 +200,10 @@ def _lock_path(endpoint_name: str, name: str) -> Path:
 
 
 def _take(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # the whole endpoint goes away under us
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A holder before us may have removed the file: then ours is a lock on nothing.

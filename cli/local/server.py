@@ -1,4 +1,4 @@
-"""The server of one local deployment: a process that outlives the command, found again by its number and birth."""
+"""The server of one local deployment: a process that outlives the command, found again by number and command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PASSED_ON = (
 )
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
-"""Started by this very process: whoever also stops them collects them."""
+"""Started by this very process, which therefore has to collect them when they end."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,16 @@ def stop(record: DeploymentRecord) -> None:
 
 
 def is_alive(record: DeploymentRecord) -> bool:
-    """Whether that very process runs: its number alone may have gone to another."""
+    """Whether that very server runs: its number alone may have gone to another process."""
     if not record.pid:
         return False
+    child = _children.get(record.pid)
+    if child is not None:
+        # For a moment after its start a process has no command line to be known by.
+        return child.poll() is None
     try:
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.born) < 0.05
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        # Of no other process, nor of one that has ended and waits to be collected.
+        return str(record.status) in psutil.Process(record.pid).cmdline()
     except psutil.Error:
         return False
 
@@ -218,7 +221,7 @@ def _start(
     finally:
         os.close(descriptor)
     _children[process.pid] = process
-    return replace(record, pid=process.pid, born=psutil.Process(process.pid).create_time())
+    return replace(record, pid=process.pid)
 
 
 def _environment(wish: Wish, python: Path, model_dir: Path | None) -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""`ml online-deployment … --local`"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from cli.faults import UsageFault
+from cli.local import lifecycle, records, server
+from cli.table import load
+
+READING = "cli.local.reading#"
+"""It brings the SDK, which the commands that only look do without."""
+Scope = Mapping[str, str]
+"""Where to sign in, should an asset of a portal be asked for."""
+
+
+def create(scope: Scope, **values: Any) -> dict[str, Any]:
+    """One of the same name is replaced. The flags for traffic, waiting and GPUs change nothing here."""
+    return _bring_up(scope, load(f"{READING}deployment_of")(values), values)
+
+
+def update(scope: Scope, **values: Any) -> dict[str, Any]:
+    """A file is the whole wish; without one the deployment as it is, changed by `--set`. It starts anew."""
+    name, endpoint_name = values["name"], values["endpoint_name"]
+    if values["file"] is not None:
+        deployment = load(f"{READING}deployment_of")(values)
+        lifecycle.find(str(deployment.endpoint_name), str(deployment.name))
+    elif name and endpoint_name:
+        deployment = load(f"{READING}kept_deployment")(endpoint_name, name, values["sets"] or [])
+    else:
+        raise UsageFault("Which deployment? --name and --endpoint-name, or --file with a YAML.")
+    return _bring_up(scope, deployment, values)
+
+
+def show(scope: Scope, name: str, endpoint_name: str) -> dict[str, Any]:
+    return lifecycle.answer_of(lifecycle.find(endpoint_name, name))
+
+
+def list_all(scope: Scope, endpoint_name: str) -> list[dict[str, Any]]:
+    lifecycle.find_endpoint(endpoint_name)
+    return [lifecycle.answer_of(record) for record in records.deployments(endpoint_name)]
+
+
+def delete(scope: Scope, name: str, endpoint_name: str, **_: Any) -> None:
+    lifecycle.find(endpoint_name, name)
+    lifecycle.remove(endpoint_name, name)
+
+
+def get_logs(
+    scope: Scope, name: str, endpoint_name: str, lines: int, container: str | None
+) -> str:
+    """The end of the server's console since its last start."""
+    if container not in {None, "inference-server"}:
+        raise UsageFault(
+            f"--container is '{container}'. A local deployment has the log of its inference-server only."
+        )
+    if lines < 1:
+        raise UsageFault(f"--lines is {lines}. It must be at least 1.")
+    return "\n".join(server.tail(lifecycle.find(endpoint_name, name), lines))
+
+
+def _bring_up(scope: Scope, deployment: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["vscode_debug"]:
+        raise UsageFault(
+            "--vscode-debug opens a container, which needs Docker. Without: add debugpy to the conda file, let the "
+            "debugger listen on a port (in VS Code an 'attach' configuration with 'listen'), and add --set "
+            "environment_variables.AZUREML_DEBUG_PORT=<port>: the script connects to it before init()."
+        )
+    sign_in = partial(load(f"{READING}sign_in"), scope)
+    return lifecycle.answer_of(lifecycle.bring_up(deployment, sign_in=sign_in, tell=_tell))
+
+
+def _tell(line: str) -> None:
+    if "--only-show-errors" not in sys.argv:
+        print(line, file=sys.stderr, flush=True)
