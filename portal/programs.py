@@ -15,6 +15,8 @@ PYTHON_ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "portal.settings",
     "PYTHONUNBUFFERED": "1",
     "PYTHONFAULTHANDLER": "1",
+    # Images of containers often set it; without compiled modules, every start compiles them all again.
+    "PYTHONDONTWRITEBYTECODE": "",
 }
 
 
