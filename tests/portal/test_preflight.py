@@ -15,8 +15,9 @@ from tests.house import free_ports
 
 
 def test_a_port_named_twice_is_refused() -> None:
-    with pytest.raises(StartFault, match="A and B are both 8000"):
-        preflight.check_ports({"A": 8000, "B": 8000}, "127.0.0.1")
+    (port,) = free_ports(1)
+    with pytest.raises(StartFault, match=f"A and B are both {port}"):
+        preflight.check_ports({"A": port, "B": port}, "127.0.0.1")
 
 
 def test_a_busy_port_of_our_own_gateway_is_no_fault() -> None:
