@@ -53,14 +53,14 @@ def studio(open_page: OpenPage, house: House, state: Any) -> Page:
     return open_page(storage_state=state, base_url=house.url)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def ninety_to_ten(house: House, state: Any) -> Iterator[None]:
     """Whatever a test did to the split is put right after it."""
     yield
     split = (
         "from endpoints.models import OnlineEndpoint\n"
         "from endpoints.traffic import set_both\n"
-        "set_both(OnlineEndpoint.objects.get(), {'blue': 90, 'green': 10}, {}, by=None)\n"
+        "set_both(OnlineEndpoint.objects.get(name='diabetes'), {'blue': 90, 'green': 10}, {}, by=None)\n"
     )
     done = house.run("shell", "-c", split)
     assert done.returncode == 0, done.stderr
@@ -103,6 +103,7 @@ def shares(page: Page) -> dict[str, int]:
     }
 
 
+@pytest.mark.usefixtures("ninety_to_ten")
 def test_traffic_is_moved_told_and_undone(studio: Page) -> None:
     studio.goto(ENDPOINT)
     studio.get_by_role("heading", level=1).click()
@@ -134,6 +135,7 @@ def test_a_total_that_is_wrong_cannot_be_sent(studio: Page) -> None:
     expect(studio.get_by_role("button", name="Update")).to_be_enabled()
 
 
+@pytest.mark.usefixtures("ninety_to_ten")
 def test_two_editors_see_each_other(chromium: Browser, house: House, state: Any) -> None:
     """Not with `open_page`: the browser notes the conflict's status as an error."""
     context = chromium.new_context(storage_state=state, base_url=house.url)
@@ -156,6 +158,7 @@ def test_two_editors_see_each_other(chromium: Browser, house: House, state: Any)
     context.close()
 
 
+@pytest.mark.usefixtures("ninety_to_ten")
 def test_traffic_is_changed_without_scripts(open_page: OpenPage, house: House, state: Any) -> None:
     page = open_page(java_script_enabled=False, storage_state=state, base_url=house.url)
     page.goto(f"{ENDPOINT}/traffic")
@@ -255,6 +258,7 @@ def test_deleting_several_asks_in_a_dialog(studio: Page) -> None:
     expect(dialog).to_be_hidden()
 
 
+@pytest.mark.usefixtures("ninety_to_ten")
 def test_the_palette_leads_to_an_action(studio: Page) -> None:
     studio.goto("/w/main/")
     studio.keyboard.press("Control+k")
