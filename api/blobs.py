@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=HttpResponseBase)
 MOST_LISTED = 5000
-LARGEST_ANSWER = 32 * 1024 * 1024
-"""What one GET gives at most; the SDK asks for 32 MiB first, then for 4 MiB at a time."""
+PART_BYTES = 4 * 1024 * 1024
+"""So much of an answer is in memory at a time; the SDK asks for 32 MiB first, then for 4 MiB at a time."""
 MOST_BLOCK_LIST_BYTES = 16 * 1024 * 1024
 BLOCK_ID = re.compile(rb"<(Latest|Uncommitted)>\s*([A-Za-z0-9+/=]{1,128})\s*</\1>")
 RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
@@ -122,14 +122,11 @@ class Blobs(View):
         last = min(
             int(found[2]) if found and found[2] else file.size_bytes - 1, file.size_bytes - 1
         )
-        if found is None and file.size_bytes > LARGEST_ANSWER:
-            return _described(_whole(request, file), file, length=file.size_bytes)
-        last = min(last, first + LARGEST_ANSWER - 1)
-        data = storage.read_blob(file.sha256, first, max(0, last - first + 1))
-        response = HttpResponse(data, status=206 if found else 200)
+        length = max(0, last - first + 1)
+        answer = _content_of(request, file, first, length, status=206 if found else 200)
         if found:
-            response["Content-Range"] = f"bytes {first}-{last}/{file.size_bytes}"
-        return _described(response, file, length=len(data))
+            answer["Content-Range"] = f"bytes {first}-{last}/{file.size_bytes}"
+        return _described(answer, file, length=length)
 
     def put_blob(self, request: HttpRequest, container: str, path: str) -> HttpResponseBase:
         if request.headers.get("x-ms-blob-type", "BlockBlob") != "BlockBlob":
@@ -336,23 +333,26 @@ def _listed(file: UploadedFile, shows_metadata: bool) -> str:
     )
 
 
-def _whole(request: HttpRequest, file: UploadedFile) -> StreamingHttpResponse:
-    """A large file as it is read; Django would gather a plain iterator in memory under ASGI."""
+def _content_of(
+    request: HttpRequest, file: UploadedFile, first: int, length: int, *, status: int
+) -> HttpResponse | StreamingHttpResponse:
+    """Large answers go out as they are read; Django would gather a plain iterator in memory under ASGI."""
+    if length <= PART_BYTES:
+        return HttpResponse(storage.read_blob(file.sha256, first, length), status=status)
+    parts = _parts(file, first, length)
     if isinstance(request, ASGIRequest):
-        return StreamingHttpResponse(_chunks_later(file))
-    return StreamingHttpResponse(_chunks(file))
+        return StreamingHttpResponse(_parts_later(parts), status=status)
+    return StreamingHttpResponse(parts, status=status)
 
 
-def _chunks(file: UploadedFile) -> Iterator[bytes]:
-    with storage.open_blob(file.sha256) as stream:
-        while chunk := stream.read(storage.CHUNK):
-            yield chunk
+def _parts(file: UploadedFile, first: int, length: int) -> Iterator[bytes]:
+    for start in range(first, first + length, PART_BYTES):
+        yield storage.read_blob(file.sha256, start, min(PART_BYTES, first + length - start))
 
 
-async def _chunks_later(file: UploadedFile) -> AsyncIterator[bytes]:
-    chunks = _chunks(file)
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk
+async def _parts_later(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while part := await asyncio.to_thread(next, parts, b""):
+        yield part
 
 
 def _described(response: R, file: UploadedFile, *, length: int) -> R:
