@@ -15,6 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from portal.pages import go, toast
+from portal.studio.as_code.forms import Forms
+from portal.studio.as_code.tokens import create_token as create_token_code
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import lifetimes, tokens
 from workspaces.errors import NotFound, UserError
@@ -46,6 +49,8 @@ def create_token(request: StudioRequest) -> HttpResponse:
     if request.method != "POST":
         return go(request, _url(request))
     typed = {name: request.POST.get(name, "").strip() for name in ("name", "scope", "workspace")}
+    if asks_for_code(request):
+        return code_part(request, _code(request, typed, request.POST.get("days", "")))
     form = _password_form(request, is_sent=False)
     try:
         token, text = tokens.create_token(
@@ -129,11 +134,24 @@ def _page(
         "scopes": SCOPE_WORDS.items(),
         "workspaces": Workspace.objects.visible_to(request.user),
         "workspace": request.workspace,
+        "code_samples": samples_of(request, _code(request, typed or {}, "")),
+        "code_url": reverse("studio:create_token", args=[request.workspace.name]),
     }
     response = render(request, "workspaces/account.html", context, status=status)
     if new_token:
         response["Cache-Control"] = "no-store"
     return response
+
+
+def _code(request: StudioRequest, typed: dict[str, str], days: str) -> Forms:
+    lifetime = 0 if days == "endless" else int(days) if days.isdecimal() else None
+    return create_token_code(
+        place_of(request),
+        typed.get("name") or "laptop",
+        scope=typed.get("scope", ""),
+        workspace=typed.get("workspace", ""),
+        days=lifetime,
+    )
 
 
 def _url(request: StudioRequest) -> str:

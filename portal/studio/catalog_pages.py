@@ -19,6 +19,9 @@ from deployments.models import OnlineDeployment
 from deployments.staging import environment_spec_of
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio import intake
+from portal.studio.as_code import assets
+from portal.studio.code_assets import typed_environment, typed_model
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.deployment_form import TEMPLATE_CONDA
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, catalog, storage
@@ -112,6 +115,9 @@ def environment(request: StudioRequest, name: str) -> HttpResponse:
 def register_model(request: StudioRequest) -> HttpResponse:
     """Register files as a model; a folder keeps its name as the leaf (facts 4.3)."""
     problem: UserError | None = None
+    code = assets.register_model(place_of(request), typed_model(request))
+    if asks_for_code(request):
+        return code_part(request, code)
     if request.method == "POST":
         try:
             # Before the files are stored: they may be large.
@@ -135,13 +141,18 @@ def register_model(request: StudioRequest) -> HttpResponse:
         else:
             toast(request, _("Registered %(name)s.") % {"name": registered})
             return go(request, asset_url(request, "model", registered.model.name))
-    return form_page(request, "workspaces/model_form.html", problem, {"types": TYPE_WORDS.items()})
+    extra = {"types": TYPE_WORDS.items(), "code_samples": samples_of(request, code)}
+    return form_page(request, "workspaces/model_form.html", problem, extra)
 
 
 @studio_page("environments/versions/write")
 def register_environment(request: StudioRequest) -> HttpResponse:
     """Register a conda file, pip requirements or an image; what the packages are is checked before."""
     problem: UserError | None = None
+    typed = request.POST or _newest_text(request)
+    code = assets.register_environment(place_of(request), typed_environment(request, typed))
+    if asks_for_code(request):
+        return code_part(request, code)
     if request.method == "POST":
         try:
             registered = _register_environment(request)
@@ -151,7 +162,8 @@ def register_environment(request: StudioRequest) -> HttpResponse:
             toast(request, _("Registered %(name)s.") % {"name": registered})
             return go(request, asset_url(request, "environment", registered.environment.name))
     page = "workspaces/environment_form.html"
-    return form_page(request, page, problem, {"typed": request.POST or _newest_text(request)})
+    extra = {"typed": typed, "code_samples": samples_of(request, code)}
+    return form_page(request, page, problem, extra)
 
 
 @studio_page("models/versions/write")
@@ -321,6 +333,7 @@ def form_page(
         "problems": problems,
         "typed": request.POST,
         "prefilled_name": request.GET.get("name", ""),
+        "code_url": request.path,
         "workspace": request.workspace,
         **extra,
     }

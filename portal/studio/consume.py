@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -17,9 +16,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from endpoints import keys
 from endpoints.models import OnlineEndpoint
-from portal.certificates import authority_path
 from portal.pages import go, render_page, toast
 from portal.studio import scoring_body
+from portal.studio.as_code import online
+from portal.studio.code_part import place_of, samples_of, trusted_authority
 from portal.studio.endpoint_frame import AUTH_LABELS, frame
 from portal.studio.figures import requests_last_day
 from portal.studio.samples_code import LANGUAGES, sample_code
@@ -77,18 +77,13 @@ def token(request: StudioRequest, endpoint: str) -> HttpResponse:
     return _show(request, found, token=issued)
 
 
-def trusted_authority() -> str:
-    """The certificate that clients must be told to trust; empty if the operator brought one of their own."""
-    return "" if settings.TLS_CERTIFICATE else str(authority_path(settings.CERTIFICATES_DIR))
-
-
 def placeholder_of(endpoint: OnlineEndpoint) -> str:
     """What stands in samples for the key or token."""
     uses_keys = endpoint.auth_mode == OnlineEndpoint.AuthMode.KEY
     return "<your key>" if uses_keys else "<your token>"
 
 
-def samples_of(endpoint: OnlineEndpoint, body: str) -> list[dict[str, str]]:
+def client_code(endpoint: OnlineEndpoint, body: str) -> list[dict[str, str]]:
     """The client code of every language, for `<c-code>`."""
     authority = trusted_authority()
     key = placeholder_of(endpoint)
@@ -113,18 +108,30 @@ def _show(
         **frame(request, endpoint, "consume"),
         "auth_label": AUTH_LABELS[OnlineEndpoint.AuthMode(endpoint.auth_mode)],
         "key_rows": [
-            (key_type, label, (shown or {}).get(key_type, ""))
+            (
+                key_type,
+                label,
+                (shown or {}).get(key_type, ""),
+                _new_key(request, endpoint, key_type),
+            )
             for key_type, label in KEY_LABELS.items()
         ],
         "uses_keys": endpoint.auth_mode == OnlineEndpoint.AuthMode.KEY,
         "uses_tokens": endpoint.auth_mode == OnlineEndpoint.AuthMode.AML_TOKEN,
         "token": token,
         "requests_last_day": requests_last_day(endpoint),
-        "samples": samples_of(endpoint, _body(request, endpoint)),
+        "samples": client_code(endpoint, _body(request, endpoint)),
         "placeholder": placeholder_of(endpoint),
         "authority": trusted_authority(),
     }
     return render_page(request, "endpoints/consume.html", "endpoints/_consume.html", context)
+
+
+def _new_key(
+    request: StudioRequest, endpoint: OnlineEndpoint, key_type: str
+) -> list[dict[str, str]]:
+    """The dialog “Regenerate” as code."""
+    return samples_of(request, online.regenerate_key(place_of(request), endpoint.name, key_type))
 
 
 def _body(request: StudioRequest, endpoint: OnlineEndpoint) -> str:

@@ -6,6 +6,7 @@ back.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -23,12 +24,18 @@ from endpoints.changes import EndpointSpec
 from endpoints.changes import create_endpoint as make_endpoint
 from endpoints.models import OnlineEndpoint
 from portal.pages import go, is_swap, toast
+from portal.studio.as_code import online
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_assets import next_version
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
+from portal.studio.code_values import takes_all_traffic, typed_deployment, typed_endpoint
 from portal.studio.deployment_form import TEMPLATE_SCRIPT, DeploymentForm, EndpointForm
 from portal.studio.preflight import checked_environment, findings
 from portal.studio.problems import ENDPOINT_FIELDS, Problem, problems_of, told, told_of
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
 from portal.studio.specification import Files, files_of, specification
 from workspaces.errors import UserError
+from workspaces.models import ModelVersion
 
 NAMES = ("blue", "green", "purple", "orange", "teal", "amber")
 
@@ -67,8 +74,8 @@ def check(request: StudioRequest) -> HttpResponse:
         try:
             files = files_of(request, form, may_come_later=True)
             with transaction.atomic():
-                deployment, spec = _make(request, endpoint, endpoint_form, form, files)
-                found = findings(deployment.endpoint, spec, files)
+                _deployment, spec = _make(request, endpoint, endpoint_form, form, files)
+                found = findings(spec, files)
                 transaction.set_rollback(True)
         except (UserError, WrongEndpoint) as error:
             problems = _told(error, form)
@@ -83,6 +90,8 @@ def check(request: StudioRequest) -> HttpResponse:
 def _wizard(request: StudioRequest, endpoint: OnlineEndpoint | None) -> HttpResponse:
     endpoint_form = None if endpoint else EndpointForm(request.POST or None)
     form = _form(request, endpoint)
+    if asks_for_code(request):
+        return code_part(request, _code(request, form, endpoint, endpoint_form))
     if request.method != "POST":
         return _page(request, form, endpoint, endpoint_form)
     problems = _form_problems(endpoint_form, form)
@@ -200,9 +209,30 @@ def _page(
         "template_script": TEMPLATE_SCRIPT,
         "scoring_uri": OnlineEndpoint(name="{name}").scoring_uri,
         "workspace": request.workspace,
+        "code_samples": samples_of(request, _code(request, form, endpoint, endpoint_form)),
+        "code_url": request.path,
     }
     status = 422 if problems else 200
     return render(request, "deployments/deployment_create.html", context, status=status)
+
+
+def _code(
+    request: StudioRequest,
+    form: DeploymentForm,
+    endpoint: OnlineEndpoint | None,
+    endpoint_form: EndpointForm | None,
+) -> Forms:
+    """What stands in the wizard, right or not, as code."""
+    place = place_of(request)
+    new = typed_endpoint(endpoint_form) if endpoint_form else None
+    name = endpoint.name if endpoint else new.name if new else ""
+    deployment, model = typed_deployment(request, place, form, name)
+    if model:
+        number = next_version(request, ModelVersion, "model", model.name)
+        model = replace(model, next_version=number)
+    return online.create(
+        place, new, deployment, register=model, all_traffic=takes_all_traffic(form)
+    )
 
 
 def _gone_to(request: StudioRequest, deployment: OnlineDeployment) -> HttpResponse:

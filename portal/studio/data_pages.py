@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from portal.pages import go, toast
 from portal.studio import intake
+from portal.studio.as_code import assets
 from portal.studio.catalog_pages import (
     LISTED_FILES,
     archive_or_restore,
@@ -20,6 +21,8 @@ from portal.studio.catalog_pages import (
     form_page,
     shown_version,
 )
+from portal.studio.code_assets import typed_data
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, catalog, components, data
 from workspaces.errors import UserError
@@ -64,6 +67,9 @@ def data_detail(request: StudioRequest, name: str) -> HttpResponse:
 def register_data(request: StudioRequest) -> HttpResponse:
     """Register files, or an address of data that stays where it is."""
     problem: UserError | None = None
+    code = assets.register_data(place_of(request), typed_data(request))
+    if asks_for_code(request):
+        return code_part(request, code)
     if request.method == "POST":
         try:
             registered = _register(request)
@@ -72,7 +78,7 @@ def register_data(request: StudioRequest) -> HttpResponse:
         else:
             toast(request, _("Registered %(name)s.") % {"name": registered})
             return go(request, asset_url(request, "data_asset", registered.data.name))
-    extra = {"types": TYPE_WORDS.items()}
+    extra = {"types": TYPE_WORDS.items(), "code_samples": samples_of(request, code)}
     return form_page(request, "workspaces/data_form.html", problem, extra)
 
 

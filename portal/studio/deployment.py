@@ -18,6 +18,15 @@ from deployments.models import OnlineDeployment
 from deployments.plans import plan_update
 from deployments.specs import DeploymentSpec
 from portal.pages import go, is_swap, render_page, toast
+from portal.studio.as_code import changes as as_code
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
+from portal.studio.code_values import (
+    delete_samples,
+    deployment_of,
+    scale_samples,
+    typed_deployment,
+)
 from portal.studio.deployment_form import TEMPLATE_SCRIPT, DeploymentForm
 from portal.studio.deployment_page import (
     instance_rows,
@@ -52,6 +61,8 @@ def details(request: StudioRequest, endpoint: str, deployment: str) -> HttpRespo
     tab = tab if tab in TABS else "overview"
     here = _url(request, found)
     context = _context(request, found) | {
+        "delete_samples": delete_samples(place_of(request), found),
+        "scale_samples": scale_samples(place_of(request), found),
         "tab": tab,
         "tabs": [
             {"label": label, "url": f"{here}?tab={name}", "is_current": name == tab}
@@ -81,6 +92,8 @@ def edit(request: StudioRequest, endpoint: str, deployment: str) -> HttpResponse
         workspace=request.workspace,
         current=current,
     )
+    if asks_for_code(request):
+        return code_part(request, _code(request, found, form, current))
     problems: list[Problem] = []
     plan: dict[str, Any] = {}
     only_checks = bool(request.POST.get("only_check"))
@@ -114,6 +127,8 @@ def edit(request: StudioRequest, endpoint: str, deployment: str) -> HttpResponse
         "template_script": TEMPLATE_SCRIPT,
         "is_amended": bool(request.GET),
         "workspace": request.workspace,
+        "code_samples": samples_of(request, _code(request, found, form, current)),
+        "code_url": request.get_full_path(),
     }
     return render(request, "deployments/deployment_edit.html", context, status=status)
 
@@ -162,9 +177,22 @@ def delete(request: StudioRequest, endpoint: str, deployment: str) -> HttpRespon
     found = find_deployment(request, endpoint, deployment)
     if request.method != "POST":
         context = _context(request, with_parts(found))
+        context["code_samples"] = delete_samples(place_of(request), found)
         return render(request, "deployments/deployment_delete.html", context)
     words = _("Deleting %(name)s.") % {"name": found.name}
     return _do(request, found, lambda: changes.delete_deployment(found, by=request.user), words)
+
+
+def _code(
+    request: StudioRequest,
+    deployment: OnlineDeployment,
+    form: DeploymentForm,
+    current: DeploymentSpec,
+) -> Forms:
+    """The update that stands in the form, right or not, as code."""
+    place, name = place_of(request), deployment.endpoint.name
+    wanted, _model = typed_deployment(request, place, form, name, current)
+    return as_code.update(place, wanted, deployment_of(place, name, current))
 
 
 def _update(
@@ -184,7 +212,7 @@ def _update(
         changes.update_deployment(deployment, spec, by=request.user)
         if not only_checks:
             return {}
-        found = findings(deployment.endpoint, spec, files)
+        found = findings(spec, files)
         transaction.set_rollback(True)
     plan = plan_update(current, spec)
     return {

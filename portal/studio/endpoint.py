@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -22,6 +22,11 @@ from monitoring.overview import monitoring_tab as charts_of
 from portal.deployment_colors import slots_of
 from portal.pages import done, go, is_swap, render_page, toast
 from portal.studio import figures
+from portal.studio.as_code import online
+from portal.studio.as_code.forms import Forms
+from portal.studio.as_code.place import Place
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
+from portal.studio.code_values import delete_samples, endpoint_of
 from portal.studio.endpoint_frame import AUTH_LABELS, frame
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
 from portal.studio.traffic import CHANGED, page_of
@@ -49,6 +54,12 @@ class Card:
     """The running phase of a busy deployment."""
     why_not_deletable: str
     figures: figures.Figures
+    delete_samples: list[dict[str, str]]
+    """The dialog that deletes it, as code."""
+
+    @property
+    def code_id(self) -> str:
+        return f"delete-code-{self.name.lower()}"
 
     @property
     def name(self) -> str:
@@ -106,6 +117,8 @@ def edit(request: StudioRequest, endpoint: str) -> HttpResponse:
     description = request.POST.get("description", "").replace("\r\n", "\n").strip()
     typed = request.POST.get("tags", "").replace("\r\n", "\n")
     revision = request.POST.get("revision", "")
+    if asks_for_code(request):
+        return code_part(request, _edit_code(request, found, description, typed))
     try:
         if len(description) > LONGEST_DESCRIPTION:
             raise UserError(
@@ -135,7 +148,14 @@ def delete(request: StudioRequest, endpoint: str) -> HttpResponse:
     found = find_endpoint(request, endpoint)
     loss = loss_of(found)
     typed = request.POST.get("name", "")
-    context: dict[str, Any] = {"endpoint": found, "loss": loss, "typed": typed}
+    context: dict[str, Any] = {
+        "endpoint": found,
+        "loss": loss,
+        "typed": typed,
+        "code_samples": samples_of(
+            request, online.delete(place_of(request), [endpoint_of(found)])
+        ),
+    }
     page, part = "endpoints/delete.html", "endpoints/_delete_form.html"
     if request.method != "POST":
         return render_page(request, page, part, context)
@@ -253,7 +273,7 @@ def read_tags(text: str) -> dict[str, str]:
 
 def _show(request: StudioRequest, endpoint: OnlineEndpoint) -> HttpResponse:
     context = frame(request, endpoint, "details")
-    cards = cards_of(endpoint)
+    cards = cards_of(endpoint, place_of(request))
     context |= {
         "cards": cards,
         "colors": slots_of([card.name for card in cards]),
@@ -263,7 +283,7 @@ def _show(request: StudioRequest, endpoint: OnlineEndpoint) -> HttpResponse:
     return render_page(request, "endpoints/detail.html", "endpoints/_detail.html", context)
 
 
-def cards_of(endpoint: OnlineEndpoint) -> list[Card]:
+def cards_of(endpoint: OnlineEndpoint, place: Place) -> list[Card]:
     """One card for each deployment, in order of creation; the number of queries does not grow with them."""
     running = Operation.objects.filter(state=Operation.State.RUNNING).prefetch_related("phases")
     rows = (
@@ -272,6 +292,7 @@ def cards_of(endpoint: OnlineEndpoint) -> list[Card]:
         )
         .select_related(
             "revision__model_version__model",
+            "revision__code_version__code",
             "revision__environment_version__environment",
             "revision__instance_type",
         )
@@ -294,9 +315,22 @@ def cards_of(endpoint: OnlineEndpoint) -> list[Card]:
                 phase=phases[-1] if phases else "",
                 why_not_deletable=_("Set its traffic to 0 % first.") if live else "",
                 figures=known.get(row.name, figures.NONE),
+                delete_samples=[] if live else delete_samples(place, row),
             )
         )
     return cards
+
+
+def _edit_code(
+    request: StudioRequest, endpoint: OnlineEndpoint, description: str, tags: str
+) -> Forms:
+    """With the tags of before while those in the form cannot be read."""
+    try:
+        wanted = read_tags(tags)
+    except UserError:
+        wanted = endpoint.tags
+    values = replace(endpoint_of(endpoint), description=description, tags=wanted)
+    return online.edit(place_of(request), values)
 
 
 def _edit_form(
@@ -316,6 +350,8 @@ def _edit_form(
         "their_tags": tags_text(endpoint.tags),
         "is_conflict": is_conflict,
         "error": error,
+        "code_samples": samples_of(request, _edit_code(request, endpoint, description, tags)),
+        "code_url": request.path,
     }
     return render_page(
         request, "endpoints/edit.html", "endpoints/_edit_form.html", context, status=status

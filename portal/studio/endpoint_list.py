@@ -23,6 +23,9 @@ from endpoints.changes import delete_endpoint
 from endpoints.models import OnlineEndpoint
 from portal.pages import go, render_page, toast
 from portal.studio import figures
+from portal.studio.as_code import online
+from portal.studio.code_part import place_of, samples_of
+from portal.studio.code_values import endpoint_of
 from portal.studio.endpoint_frame import AUTH_LABELS, rights_of
 from portal.studio.health import (
     DEGRADED,
@@ -242,6 +245,9 @@ def delete_many(request: StudioRequest) -> HttpResponse:
         context = {
             "endpoints": [(endpoint, facts[endpoint.pk]) for endpoint in found],
             "serving": [endpoint for endpoint in found if endpoint.traffic],
+            "code_samples": samples_of(
+                request, online.delete(place_of(request), map(endpoint_of, found))
+            ),
         }
         page, part = "endpoints/delete_many.html", "endpoints/_delete_many_form.html"
         return render_page(request, page, part, context)

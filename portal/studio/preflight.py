@@ -1,4 +1,4 @@
-"""What can be known of a wish before it is granted: packages, script, cost, and the same wish as code."""
+"""What can be known of a wish before it is granted: packages, script, cost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from deployments.environments.specification import hash_of, translate
 from deployments.installation import environments
 from deployments.specs import DeploymentSpec, limit_warnings
 from deployments.staging import environment_spec_of
-from endpoints.models import OnlineEndpoint
-from portal.studio.as_code import as_code
 from portal.studio.specification import ENVIRONMENT_FIELDS, Files
 from workspaces import storage
 from workspaces.errors import NotFound, UserError
@@ -33,7 +31,7 @@ def checked_environment(
         raise UserError(error.message, code=error.code, target=field) from error
 
 
-def findings(endpoint: OnlineEndpoint, spec: DeploymentSpec, files: Files) -> dict[str, Any]:
+def findings(spec: DeploymentSpec, files: Files) -> dict[str, Any]:
     """What is known of a spec that is right: for the part `deployments/_preflight.html`."""
     size = find_instance_type(spec.instance_type)
     translation = translate(environment_spec_of(spec.environment))
@@ -54,7 +52,6 @@ def findings(endpoint: OnlineEndpoint, spec: DeploymentSpec, files: Files) -> di
         "is_built": built is not None,
         "memory_bytes": min(size.memory_bytes, own["memory_bytes"]) * spec.instance_count,
         "price_per_hour": size.price_per_hour * spec.instance_count,
-        "code_samples": as_code(endpoint, spec),
     }
 
 

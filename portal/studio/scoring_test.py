@@ -18,7 +18,8 @@ from endpoints.models import OnlineEndpoint
 from portal.deployment_colors import slots_of
 from portal.pages import render_page
 from portal.studio import scoring_body
-from portal.studio.consume import placeholder_of, trusted_authority
+from portal.studio.code_part import trusted_authority
+from portal.studio.consume import placeholder_of
 from portal.studio.endpoint_frame import frame, rights_of
 from portal.studio.samples_code import sample_code
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page

@@ -16,6 +16,10 @@ from endpoints.models import OnlineEndpoint
 from endpoints.traffic import MIRROR_MAXIMUM, describe, set_both
 from portal.deployment_colors import slots_of
 from portal.pages import done, go, is_swap, render_page, toast
+from portal.studio.as_code import online
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
+from portal.studio.code_values import endpoint_of
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
 from workspaces.errors import Conflict, UserError
 
@@ -77,6 +81,8 @@ def dialog(request: StudioRequest, endpoint: str) -> HttpResponse:
     # The button “Undo” of a toast posts to an address that carries the whole wish.
     fields = request.POST if _has_split(request.POST) else request.GET
     wish = read_wish(fields)
+    if asks_for_code(request):
+        return code_part(request, _code(request, found, wish))
     before = current_wish(found)
     try:
         changed = set_both(
@@ -213,11 +219,22 @@ def _show(
         "mirror_maximum": MIRROR_MAXIMUM,
         "problem": problem,
         "mine": wish,
+        "code_samples": samples_of(request, _code(request, endpoint, wish)) if rows else [],
+        "code_url": request.path,
     }
     status = 200 if problem is None else 409 if problem.both else 422
     return render_page(
         request, "endpoints/traffic.html", "endpoints/_traffic_form.html", context, status=status
     )
+
+
+def _code(request: StudioRequest, endpoint: OnlineEndpoint, wish: Wish) -> Forms:
+    """What is no whole number counts as nothing until it is one."""
+    traffic, mirror = (
+        {name: percent for name, percent in part.items() if isinstance(percent, int)}
+        for part in (wish.traffic, wish.mirror)
+    )
+    return online.split(place_of(request), endpoint_of(endpoint), traffic, mirror)
 
 
 def _presets(
