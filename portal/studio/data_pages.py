@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -38,7 +41,7 @@ TYPE_WORDS = {
 def data_list(request: StudioRequest) -> HttpResponse:
     """`?q=` searches names, `?archived=1` shows what was put away."""
     page, part = "workspaces/data_list.html", "workspaces/_data_table.html"
-    return asset_list(request, Data, page, part, "data")
+    return asset_list(request, Data, page, part, "data", {"tabs": tabs_of(request, "data")})
 
 
 @studio_page("data/versions/read")
@@ -120,6 +123,18 @@ def component_detail(request: StudioRequest, name: str) -> HttpResponse:
 @studio_page("components/versions/write")
 def archive_component(request: StudioRequest, name: str) -> HttpResponse:
     return archive_or_restore(request, Component, name)
+
+
+def tabs_of(request: StudioRequest, current: str) -> list[dict[str, Any]]:
+    """Data assets and the places where they are, side by side."""
+    return [
+        {
+            "label": label,
+            "url": reverse(f"studio:{name}", kwargs={"workspace": request.workspace.name}),
+            "is_current": name == current,
+        }
+        for name, label in (("data", _("Data assets")), ("datastores", _("Datastores")))
+    ]
 
 
 def _register(request: StudioRequest) -> DataVersion:

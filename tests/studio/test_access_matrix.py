@@ -24,7 +24,7 @@ from tests.factories import (
     make_online_endpoint,
 )
 from tests.studio.conftest import browser_of
-from workspaces.models import PersonalToken
+from workspaces.models import Datastore, PersonalToken
 
 OK, SENT_ON, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, WRONG = 200, 303, 403, 404, 405, 422
 
@@ -72,6 +72,10 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "register_data": (OK, FORBIDDEN, FORBIDDEN),
     "data_asset": (OK, OK, OK),
     "archive_data": (SENT_ON, FORBIDDEN, FORBIDDEN),
+    "datastores": (OK, OK, OK),
+    "register_datastore": (OK, FORBIDDEN, FORBIDDEN),
+    "set_default_datastore": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "delete_datastore": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "components": (OK, OK, OK),
     "component": (OK, OK, OK),
     "archive_component": (SENT_ON, FORBIDDEN, FORBIDDEN),
@@ -102,6 +106,7 @@ ASSETS = {
     "models": "diabetes",
     "environments": "sklearn",
     "data": "iris",
+    "datastores": "box",
     "components": "score",
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -117,6 +122,9 @@ def house(cast: Cast) -> Cast:
     make_environment(cast.workspace)
     make_data(cast.workspace)
     make_component(cast.workspace)
+    Datastore.objects.create(
+        workspace=cast.workspace, name="box", type="azure_blob", container="c", account_name="a"
+    )
     PersonalToken.objects.create(user=cast.alice, name="laptop", digest="0" * 64)
     return cast
 
