@@ -11,9 +11,6 @@ import pytest
 from tests.bucket import serve
 from tests.house import House
 from tests.sdk.test_online import DRIVE as DRIVE_ONLINE
-from tests.sdk.test_online import sdk
-
-__all__ = ["sdk"]  # a fixture
 
 pytestmark = pytest.mark.sdk
 
