@@ -21,7 +21,7 @@ from api.callers import address_of
 from api.clouds import HEADERS, origin_of
 from api.identity import CHALLENGE
 from api.throttle import WINDOW_SECONDS, Attempts
-from workspaces import access_tokens, principals, tokens
+from workspaces import access_tokens, federation, principals, tokens
 from workspaces.access_tokens import AccessToken, Credential
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -30,6 +30,11 @@ WRONG_SECRET = (
     "AADSTS7000215: Invalid client secret provided. The client id is unknown, or the secret is wrong, expired or "
     "removed: make a new one on the page Access, Service principals."
 )
+WRONG_ASSERTION = (
+    "AADSTS700213: No matching federated identity record found for the presented assertion. Its issuer, subject, "
+    "audience and signature must be those of a federated credential of this client, and it must not have expired."
+)
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 WRONG_TOKEN = (
     "The access token of IDENTITY_HEADER is unknown, expired or revoked. Give one of the Account page, or "
     "<client id>:<secret> of a service principal."
@@ -87,6 +92,7 @@ class OpenIdConfiguration(OpenView):
                 "token_endpoint_auth_methods_supported": [
                     "client_secret_post",
                     "client_secret_basic",
+                    "private_key_jwt",
                 ],
                 "response_types_supported": ["token"],
                 "subject_types_supported": ["public"],
@@ -130,9 +136,14 @@ class TokenEndpoint(OpenView):
                 "unsupported_grant_type" if grant else "invalid_request",
                 f"AADSTS70003: The grant type {grant[:60]!r} is not supported. Use client_credentials.",
             )
-        client, secret = _client_of(request)
-        resource = _resource_of(form)
-        token = exchange(client, secret, resource, address=address_of(request._request))
+        client, proof, is_assertion = _client_of(request)
+        token = exchange(
+            client,
+            proof,
+            _resource_of(form),
+            address=address_of(request._request),
+            is_assertion=is_assertion,
+        )
         answer = {
             "token_type": "Bearer",
             "expires_in": token.seconds_left,
@@ -171,15 +182,25 @@ class ManagedIdentity(OpenView):
         return Response(answer, headers=NO_STORE)
 
 
-def exchange(client: str, secret: str, resource: str, *, address: str) -> AccessToken:
-    """An access token for a client's secret; `OAuthError` when it is not right, or was wrong too often."""
+def exchange(
+    client: str, proof: str, resource: str, *, address: str, is_assertion: bool = False
+) -> AccessToken:
+    """An access token for a client's secret, or for a foreign issuer's token.
+
+    `OAuthError` when it is not right, or was wrong too often.
+    """
     attempts = Attempts(client, address)
     if attempts.are_too_many:
         raise _too_many()
-    found = principals.find_secret(client, secret)
+    found = (
+        federation.find_federated(client, proof)
+        if is_assertion
+        else principals.find_secret(client, proof)
+    )
     if found is None:
         is_too_much = attempts.note_failure()
-        raise _too_many() if is_too_much else OAuthError("invalid_client", WRONG_SECRET, 401)
+        wrong = WRONG_ASSERTION if is_assertion else WRONG_SECRET
+        raise _too_many() if is_too_much else OAuthError("invalid_client", wrong, 401)
     attempts.forget()
     return _issue(found, resource)
 
@@ -196,8 +217,8 @@ def _issue(credential: Credential, resource: str) -> AccessToken:
     return access_tokens.issue(credential, resource, for_scoring=is_for_scoring)
 
 
-def _client_of(request: Request) -> tuple[str, str]:
-    """Client id and secret, from the form or from the header."""
+def _client_of(request: Request) -> tuple[str, str, bool]:
+    """Client id, its secret or assertion, and whether it is the latter; from the form or from the header."""
     form = request._request.POST
     kind, _, text = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "basic":
@@ -207,14 +228,16 @@ def _client_of(request: Request) -> tuple[str, str]:
             )
         except (binascii.Error, UnicodeDecodeError):
             raise OAuthError("invalid_client", WRONG_SECRET, 401) from None
-        return unquote_plus(client), unquote_plus(secret)
-    client, secret = _field(form, "client_id"), _field(form, "client_secret")
-    if not client or not secret:
-        missing = "client_secret" if client else "client_id"
+        return unquote_plus(client), unquote_plus(secret), False
+    client = _field(form, "client_id")
+    is_assertion = _field(form, "client_assertion_type") == ASSERTION_TYPE
+    proof = _field(form, "client_assertion" if is_assertion else "client_secret")
+    if not client or not proof:
+        missing = "client_secret' or 'client_assertion" if client else "client_id"
         raise OAuthError(
             "invalid_request", f"AADSTS900144: The form must contain the parameter '{missing}'."
         )
-    return client, secret
+    return client, proof, is_assertion
 
 
 def _resource_of(form: Any) -> str:

@@ -12,9 +12,16 @@ from rest_framework.response import Response
 from api.arm import ArmView, Json, instant, page, type_of
 from api.bodies import Body
 from api.personal_tokens import lifetime_of, number_of
-from workspaces import members, principals
+from workspaces import federation, members, principals
 from workspaces.errors import NotFound
-from workspaces.models import Membership, PrincipalSecret, Role, ServicePrincipal, Workspace
+from workspaces.models import (
+    FederatedCredential,
+    Membership,
+    PrincipalSecret,
+    Role,
+    ServicePrincipal,
+    Workspace,
+)
 
 READ, WRITE = "members/read", "members/write"
 ROLES: dict[str, str] = {role: role for role in Role.values}
@@ -97,6 +104,38 @@ class SecretDetail(ArmView):
         return Response(status=200)
 
 
+class FederatedList(ArmView):
+    """Tokens of foreign issuers in place of secrets, as for workload identities."""
+
+    actions = {"GET": READ, "POST": WRITE}
+
+    def get(self, request: Request, client: str) -> Response:
+        rows = find(self.workspace, client).federated_credentials.all()
+        return Response({"value": [present_federated(row) for row in rows]})
+
+    def post(self, request: Request, client: str) -> Response:
+        principal = find(self.workspace, client)
+        body = Body(self.body())
+        texts = {name: body.text(name, longest=500) for name in ("issuer", "subject", "audience")}
+        name = body.text("name", longest=100)
+        keys = body.mapping("keys", {})
+        body.finish()
+        made = federation.add_federated(principal, name, **texts, keys=keys, by=self.caller)
+        return Response(present_federated(made), status=201)
+
+
+class FederatedDetail(ArmView):
+    actions = {"DELETE": WRITE}
+
+    def delete(self, request: Request, client: str, credential: str) -> Response:
+        principal = find(self.workspace, client)
+        try:
+            federation.remove_federated(principal, number_of(credential), by=self.caller)
+        except NotFound:
+            return Response(status=204)
+        return Response(status=200)
+
+
 def find(workspace: Workspace, client: str) -> ServicePrincipal:
     """The one of that client id that this workspace looks after."""
     try:
@@ -135,6 +174,19 @@ def present_secret(secret: PrincipalSecret) -> Json:
         "createdAt": instant(secret.created_at),
         "expiresAt": instant(secret.expires_at) if secret.expires_at else None,
         "lastUsedAt": instant(secret.last_used_at) if secret.last_used_at else None,
+    }
+
+
+def present_federated(row: FederatedCredential) -> Json:
+    return {
+        "id": str(row.pk),
+        "name": row.name,
+        "issuer": row.issuer,
+        "subject": row.subject,
+        "audience": row.audience,
+        "keys": row.keys,
+        "createdAt": instant(row.created_at),
+        "lastUsedAt": instant(row.last_used_at) if row.last_used_at else None,
     }
 
 

@@ -211,6 +211,16 @@ urlpatterns = [
         service_principals.SecretDetail.as_view(),
         "arm-principal-secret",
     ),
+    arm(
+        f"{PRINCIPAL}/federatedCredentials",
+        service_principals.FederatedList.as_view(),
+        "arm-federated-credentials",
+    ),
+    arm(
+        f"{PRINCIPAL}/federatedCredentials/<credential>",
+        service_principals.FederatedDetail.as_view(),
+        "arm-federated-credential",
+    ),
     re_path(
         rf"^{any_case('subscriptions')}(?:/[\s\S]*)?$",
         workspaces.Unsupported.as_view(),

@@ -13,8 +13,15 @@ from typing import Any
 import jwt
 from django.conf import settings
 
-from workspaces import access, principals, tokens
-from workspaces.models import Limits, PersonalToken, PrincipalSecret, TokenScope, User
+from workspaces import access, federation, principals, tokens
+from workspaces.models import (
+    FederatedCredential,
+    Limits,
+    PersonalToken,
+    PrincipalSecret,
+    TokenScope,
+    User,
+)
 from workspaces.signing import SigningKey, ensure_signing_key
 
 ISSUER = "portico"
@@ -25,7 +32,7 @@ LIFETIME = timedelta(hours=1)
 LONGEST_TEXT = 16_384
 CLOCK_SKEW = timedelta(seconds=5)
 
-Credential = PersonalToken | PrincipalSecret
+Credential = PersonalToken | PrincipalSecret | FederatedCredential
 
 
 @dataclass(frozen=True)
@@ -148,11 +155,16 @@ def _find(name: str) -> Credential | None:
         return tokens.find_token_by_id(int(number))
     if kind == "secret":
         return principals.find_secret_by_id(int(number))
+    if kind == "federated":
+        return federation.find_federated_by_id(int(number))
     return None
 
 
 def _name_of(credential: Credential) -> str:
-    return f"{'pat' if isinstance(credential, PersonalToken) else 'secret'}.{credential.pk}"
+    if isinstance(credential, PersonalToken):
+        return f"pat.{credential.pk}"
+    kind = "secret" if isinstance(credential, PrincipalSecret) else "federated"
+    return f"{kind}.{credential.pk}"
 
 
 def _kind_of(credential: Credential) -> dict[str, str]:

@@ -25,6 +25,7 @@ from workspaces.models import (
     DataVersion,
     Environment,
     EnvironmentVersion,
+    FederatedCredential,
     InstanceType,
     Membership,
     Model,
@@ -346,6 +347,13 @@ class PrincipalSecretAdmin(ReadOnlyAdmin):
     search_fields = ("principal__name", "name")
     list_select_related = ("principal",)
     exclude = ("digest",)
+
+
+@admin.register(FederatedCredential)
+class FederatedCredentialAdmin(ReadOnlyAdmin):
+    list_display = ("principal", "name", "issuer", "subject", "created_at", "last_used_at")
+    search_fields = ("principal__name", "name", "issuer", "subject")
+    list_select_related = ("principal",)
 
 
 @admin.register(SignInLink)

@@ -64,6 +64,10 @@ FORM = Named(
         {
             "client_id": text("Or in the header, as of basic authentication."),
             "client_secret": text(),
+            "client_assertion": text("A token of a foreign issuer, in place of a secret."),
+            "client_assertion_type": text(
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            ),
             "scope": text("One resource and /.default."),
             "resource": text("Of version 1, in place of scope."),
         },

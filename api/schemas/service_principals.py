@@ -41,6 +41,34 @@ WANTED_SECRET = Named(
     "PrincipalSecretWrite",
     record(optional={"name": text(maxLength=100), "expiresInDays": DAYS}),
 )
+KEY_SET = record({"keys": items(record({"kty": choice(("RSA", "EC"))}))})
+FEDERATED = Named(
+    "FederatedCredential",
+    record(
+        {
+            "id": text(),
+            "name": text(),
+            "issuer": text("As in the tokens' iss."),
+            "subject": text("As in the tokens' sub."),
+            "audience": text("As in the tokens' aud."),
+            "keys": KEY_SET,
+            "createdAt": instant(),
+            "lastUsedAt": or_null(instant()),
+        }
+    ),
+)
+WANTED_FEDERATED = Named(
+    "FederatedCredentialWrite",
+    record(
+        {
+            "name": text(maxLength=100),
+            "issuer": text(maxLength=500),
+            "subject": text(maxLength=500),
+            "keys": KEY_SET,
+        },
+        {"audience": text(maxLength=200)},
+    ),
+)
 
 ROUTES: Routes = {
     "arm-principals": {
@@ -57,4 +85,9 @@ ROUTES: Routes = {
         "POST": make("Add a secret", WANTED_SECRET, NEW_SECRET),
     },
     "arm-principal-secret": {"DELETE": delete("Remove a secret")},
+    "arm-federated-credentials": {
+        "GET": listed("List the foreign issuers it signs in with", FEDERATED, query=()),
+        "POST": make("Believe the tokens of a foreign issuer", WANTED_FEDERATED, FEDERATED),
+    },
+    "arm-federated-credential": {"DELETE": delete("Believe a foreign issuer no longer")},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_POST
 from portal.pages import go, toast
 from portal.studio.members import ROLE_WORDS
 from portal.studio.scope import StudioRequest, studio_page
-from workspaces import access, lifetimes, principals
+from workspaces import access, federation, lifetimes, principals
 from workspaces.errors import NotFound, UserError
 from workspaces.models import Role, ServicePrincipal
 
@@ -84,15 +85,57 @@ def delete(request: StudioRequest, client: uuid.UUID) -> HttpResponse:
     return go(request, _url(request))
 
 
+@studio_page("members/write")
+@require_POST
+def add_federated(request: StudioRequest, client: uuid.UUID) -> HttpResponse:
+    """Believe tokens of a foreign issuer, in place of a secret."""
+    principal = _find(request, client)
+    sent = {name: request.POST.get(name, "") for name in ("issuer", "subject", "audience")}
+    try:
+        federation.add_federated(
+            principal,
+            request.POST.get("name", ""),
+            **sent,
+            keys=_key_set(request.POST.get("keys", "")),
+            by=request.user,
+        )
+    except UserError as error:
+        return _page(request, error, open_for=principal)
+    toast(request, _("Tokens of %(issuer)s are believed now.") % {"issuer": sent["issuer"]})
+    return go(request, _url(request))
+
+
+@studio_page("members/write")
+@require_POST
+def remove_federated(request: StudioRequest, client: uuid.UUID, pk: int) -> HttpResponse:
+    """The issuer's tokens, and access tokens given for them, stop working."""
+    try:
+        federation.remove_federated(_find(request, client), pk, by=request.user)
+    except NotFound as error:
+        return _page(request, error)
+    toast(request, _("The federated credential was removed."))
+    return go(request, _url(request))
+
+
+def _key_set(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UserError(
+            "The keys are not JSON. Paste the issuer's JSON Web Key Set.", target="keys"
+        ) from None
+
+
 def _page(
     request: StudioRequest,
     error: UserError | None = None,
     *,
     shown: tuple[ServicePrincipal, str] | None = None,
+    open_for: ServicePrincipal | None = None,
 ) -> HttpResponse:
     rows = request.workspace.service_principals.select_related("user", "created_by")
     roles = dict(request.workspace.memberships.values_list("user_id", "role"))
-    found = list(rows.prefetch_related("secrets"))
+    found = list(rows.prefetch_related("secrets", "federated_credentials"))
     context = {
         "principals": [(row, roles.get(row.user_id, "")) for row in found],
         "may_change": access.role_may(request.role, "members/write"),
@@ -104,6 +147,8 @@ def _page(
         "problems": [{"field": error.target, "message": error.message}] if error else [],
         "shown": shown,
         "how_to": _how_to(*shown) if shown else "",
+        "open_for": open_for,
+        "usual_audience": federation.USUAL_AUDIENCE,
         "now": timezone.now(),
         "workspace": request.workspace,
     }

@@ -107,6 +107,12 @@ urlpatterns = [
     path("access/principals/add", principals.add, name="add_principal"),
     path(f"{PRINCIPAL}/secrets", principals.add_secret, name="add_secret"),
     path(f"{PRINCIPAL}/secrets/<int:pk>/remove", principals.remove_secret, name="remove_secret"),
+    path(f"{PRINCIPAL}/federated", principals.add_federated, name="add_federated"),
+    path(
+        f"{PRINCIPAL}/federated/<int:pk>/remove",
+        principals.remove_federated,
+        name="remove_federated",
+    ),
     path(f"{PRINCIPAL}/delete", principals.delete, name="delete_principal"),
     path("account", account.account, name="account"),
     path("account/tokens", account.create_token, name="create_token"),

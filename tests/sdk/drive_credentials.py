@@ -12,6 +12,7 @@ from azure.identity import (
     DefaultAzureCredential,
     EnvironmentCredential,
     ManagedIdentityCredential,
+    WorkloadIdentityCredential,
 )
 
 base = sys.argv[1]
@@ -77,6 +78,17 @@ def client_secret(tenant="portico", secret=given["secret"]):
 
 assert reads(client_secret()) == before
 reads(client_secret("adfs"))
+
+# A program with a token of its own cluster.
+with_variables(
+    AZURE_AUTHORITY_HOST=base,
+    AZURE_TENANT_ID="portico",
+    AZURE_CLIENT_ID=given["client_id"],
+    AZURE_FEDERATED_TOKEN_FILE=given["token_file"],
+)
+reads(WorkloadIdentityCredential(disable_instance_discovery=True))
+reads(DefaultAzureCredential(disable_instance_discovery=True))
+with_variables()
 
 # What is refused is told by the credential, in our words.
 wrong = refused(lambda: client_secret(secret="ptcs_wrong").get_token(MANAGEMENT))

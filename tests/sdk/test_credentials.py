@@ -13,6 +13,7 @@ import pytest
 
 from tests.house import House
 from tests.sdk.conftest import NEWEST
+from tests.workspaces.test_federation import ISSUER, KEYS, SUBJECT, assertion
 
 pytestmark = pytest.mark.sdk
 
@@ -24,9 +25,17 @@ WORKSPACE = (
 
 
 @pytest.mark.parametrize("sdk", [NEWEST], indirect=True)
-def test_every_credential_signs_in_by_variables_alone(house: House, sdk: Path) -> None:
+def test_every_credential_signs_in_by_variables_alone(
+    house: House, sdk: Path, tmp_path: Path
+) -> None:
     made = ask(house, "POST", f"{WORKSPACE}/servicePrincipals", {"name": "sdk-ci"})
+    trust = {"name": "cluster", "issuer": ISSUER, "subject": SUBJECT, "keys": KEYS}
+    place = f"{WORKSPACE}/servicePrincipals/{made['clientId']}/federatedCredentials"
+    ask(house, "POST", place, trust)
+    token_file = tmp_path / "token"
+    token_file.write_text(assertion())
     given = {
+        "token_file": str(token_file),
         "personal_token": house.admin_token,
         "client_id": made["clientId"],
         "secret": made["secret"]["secretText"],

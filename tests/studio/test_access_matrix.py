@@ -89,6 +89,8 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "add_principal": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "add_secret": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "remove_secret": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "add_federated": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "remove_federated": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "delete_principal": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     # One's own: a reader may, and an empty form is what is wrong with it.
     "account": (OK, OK, WRONG),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from django.urls import reverse
 
 from tests.factories import Cast, make_user
 from tests.studio.conftest import browser_of
+from tests.workspaces.test_federation import ISSUER, KEYS, SUBJECT
 from workspaces import principals
 from workspaces.models import PrincipalSecret, Role, ServicePrincipal
 
@@ -59,6 +61,24 @@ def test_an_owner_exchanges_secrets(alice: Client, cast: Cast, nightly: ServiceP
     assert alice.post(place).status_code == 303
     assert nightly.secrets.get().name == "new"
     assert alice.post(place).status_code == 404
+
+
+def test_an_owner_believes_an_issuer_and_no_longer(
+    alice: Client, cast: Cast, nightly: ServicePrincipal
+) -> None:
+    fields = {"name": "cluster", "issuer": ISSUER, "subject": SUBJECT, "keys": json.dumps(KEYS)}
+    place = url(cast, f"/{nightly.client_id}/federated")
+    wrong = alice.post(place, {**fields, "keys": "{"})
+    assert wrong.status_code == 422
+    assert f'value="{ISSUER}"' in wrong.content.decode()
+    assert alice.post(place, {**fields, "issuer": "http://x"}).status_code == 422
+    assert not nightly.federated_credentials.exists()
+    assert alice.post(place, fields).status_code == 303
+    made = nightly.federated_credentials.get()
+    assert SUBJECT in alice.get(url(cast)).content.decode()
+    assert alice.post(f"{place}/{made.pk}/remove").status_code == 303
+    assert alice.post(f"{place}/{made.pk}/remove").status_code == 404
+    assert not nightly.federated_credentials.exists()
 
 
 def test_an_owner_deletes_one(alice: Client, cast: Cast, nightly: ServicePrincipal) -> None:

@@ -15,7 +15,7 @@ from workspaces.models.assets import (
 from workspaces.models.compute import Compute, InstanceType
 from workspaces.models.datastores import Datastore
 from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
-from workspaces.models.principals import PrincipalSecret, ServicePrincipal
+from workspaces.models.principals import FederatedCredential, PrincipalSecret, ServicePrincipal
 from workspaces.models.tenancy import Activity, Membership, Quota, Role, Workspace
 from workspaces.models.uploads import UploadedFile, UploadedPiece
 
@@ -31,6 +31,7 @@ __all__ = [
     "Datastore",
     "Environment",
     "EnvironmentVersion",
+    "FederatedCredential",
     "InstanceType",
     "Limits",
     "Membership",

@@ -63,3 +63,32 @@ class PrincipalSecret(models.Model):
 
     def __str__(self) -> str:
         return f"secret {self.pk} of {self.principal}"
+
+
+class FederatedCredential(models.Model):
+    """A foreign issuer's word for a program, in place of a secret: tokens that these public keys have signed."""
+
+    principal = models.ForeignKey(
+        ServicePrincipal, on_delete=models.CASCADE, related_name="federated_credentials"
+    )
+    name = models.CharField(max_length=100)
+    issuer = models.CharField(max_length=500)
+    subject = models.CharField(max_length=500)
+    audience = models.CharField(max_length=200)
+    keys = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("created_at", "pk")
+        constraints = (
+            models.UniqueConstraint("principal", Lower("name"), name="federated_credential_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def expires_at(self) -> None:
+        """Never: it is removed when it is not wanted any more."""
+        return
