@@ -41,7 +41,7 @@ def login(
         )
     address = Address.parse(wanted)
     pem = _authority(address, fingerprint, ca_file, is_sure=yes)
-    secret = _token(token)
+    secret = token_of(token)
     pinned = trust.fingerprint(pem) if pem else ""
     profile = Profile(name or address.name, address.url, secret, pinned)
     if profile.ca_path is not None:
@@ -168,7 +168,7 @@ def _confirmed() -> bool:
         ) from None
 
 
-def _token(given: str | None) -> str:
+def token_of(given: str | None) -> str:
     """From the flag, `-` for the first line of the input, the environment, or a prompt."""
     found = given or os.environ.get(TOKEN_VARIABLE, "")
     if given == "-":

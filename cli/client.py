@@ -43,6 +43,7 @@ SCOPE = (
 )
 # An asset's id, which as a whole is wider than a terminal.
 VERSION_ID = re.compile(r"^(?:azureml:)?/subscriptions/.*/([^/]+)/versions/([^/]+)$")
+WORKSPACES = "ml workspace "
 LOCAL_ONLY = ("vscode_debug", "local_enable_gpu")
 YES = argument("yes", "--yes", "-y", action="store_true", help="Do not ask for confirmation.")
 
@@ -144,6 +145,8 @@ def handler_of(command: Command) -> Callable[[dict[str, Any]], Any]:
         # Who is not signed in need not wait for the SDK to load.
         profiles.current(scope["profile"])
         with load("cli.session#open_session")(**scope) as session:
+            if not command.name.startswith(WORKSPACES):
+                load("cli.session#require_workspace")(session)
             return load(command.handler)(session, **values)
 
     return handle

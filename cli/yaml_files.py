@@ -34,7 +34,7 @@ def load_entity(
     overrides += [{name: value} for name, value in map(pair, sets or [])]
     if file is None:
         return loader(None, params_override=overrides)
-    document = _read(file)
+    document = read(file)
     renewed = renew(document, Path(file).parent)
     if renewed == document:
         return loader(file, params_override=overrides)
@@ -66,12 +66,17 @@ def pair(text: str) -> tuple[str, Any]:
 
 def dump(entity: Any) -> dict[str, Any]:
     """The entity as its YAML dict, as `az ml` prints it."""
-    for name, value in vars(entity).items():
-        if isinstance(value, Enum):
-            # The SDK's text fields would say `State.SUCCEEDED`.
-            entity.__dict__[name] = value.value
+    _spell_out(entity)
+    _spell_out(getattr(entity, "creation_context", None))
     found: dict[str, Any] = entity._to_dict()
     return found
+
+
+def _spell_out(thing: Any) -> None:
+    """Constants as their words: the SDK's text fields would say `State.SUCCEEDED`."""
+    for name, value in getattr(thing, "__dict__", {}).items():
+        if isinstance(value, Enum):
+            thing.__dict__[name] = value.value
 
 
 def plain(value: Any) -> Any:
@@ -149,7 +154,8 @@ def _renewed_environment(values: Mapping[str, Any], folder: Path, place: str) ->
     return renewed
 
 
-def _read(file: str) -> Any:
+def read(file: str) -> Any:
+    """What the file holds; `UsageFault` when it cannot be read."""
     try:
         with Path(file).open(encoding="utf-8-sig") as stream:
             return yaml.safe_load(stream)

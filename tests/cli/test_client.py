@@ -1,0 +1,210 @@
+"""The client's command line up to the call of a handler: flags, defaults, output, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cli import client
+from cli.faults import ClientFault, MissingFault
+from cli.tables import commands, groups
+from tests.cli.conftest import sign_in
+from tests.house import ROOT
+
+VERBS = "create update show list delete invoke get-credentials regenerate-keys"
+NOUNS = "batch-endpoint batch-deployment model environment data datastore component compute job workspace"
+ARM = "/subscriptions/s/resourceGroups/portico/providers/P/workspaces/main"
+
+
+class Handlers:
+    """In place of the functions that the table names: keeps the arguments, answers what the test wants."""
+
+    def __init__(self) -> None:
+        self.place = ""
+        self.values: dict[str, Any] = {}
+        self.scope: dict[str, str] = {}
+        self.answer: Any = None
+
+    def load(self, place: str) -> Callable[..., Any]:
+        if place == "cli.session#open_session":
+            return self.open_session
+        if place == "cli.session#require_workspace":
+            return lambda session: None
+
+        def handle(*session: Any, **values: Any) -> Any:
+            self.place, self.values = place, values
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+        return handle
+
+    @contextmanager
+    def open_session(self, **scope: str) -> Iterator[object]:
+        self.scope = scope
+        yield object()
+
+
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
+    found = Handlers()
+    monkeypatch.setattr(client, "load", found.load)
+    sign_in()
+    return found
+
+
+def ml(*words: str) -> int:
+    return client.run("ml", list(words))
+
+
+def test_traffic_tags_and_sets_are_read_as_az_does(handlers: Handlers) -> None:
+    words = ["--traffic", "blue=90 green=10", "--tags", "a=b=c", "d=e"]
+    sets = ["--set", "x.y=1", "z=2", "--set", "w=3"]
+    assert ml("online-endpoint", "update", "-n", "my-endpoint", *words, *sets) == 0
+    assert handlers.place == "cli.ml.online_endpoints#update"
+    assert handlers.values["traffic"] == {"blue": 90, "green": 10}
+    assert handlers.values["tags"] == {"a": "b=c", "d": "e"}
+    assert handlers.values["sets"] == ["x.y=1", "z=2", "w=3"]
+    assert handlers.values["mirror_traffic"] is None
+
+
+def test_the_workspace_is_named_as_in_az(handlers: Handlers) -> None:
+    assert ml("online-endpoint", "list", "-g", "group", "-w", "place", "--subscription", "s") == 0
+    assert handlers.scope == {
+        "resource_group": "group",
+        "workspace": "place",
+        "subscription": "s",
+        "profile": "",
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["online-endpoint", "show"],
+        ["online-endpoint", "update", "-n", "x", "--traffic", "blue"],
+        ["online-endpoint", "update", "-n", "x", "--traffic", "blue=ten"],
+        ["online-endpoint", "regenerate-keys", "-n", "x", "--key-type", "third"],
+        ["online-endpoint", "lisst"],
+        ["online-endpoint", "show", "-n", "x", "--nonsense"],
+        ["online-deployment", "create", "-f", "x.yml", "--vscode-debug"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_ends_with_2(handlers: Handlers, words: list[str]) -> None:
+    assert ml(*words) == 2
+    assert handlers.place == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(ClientFault("no"), 1), (MissingFault("gone"), 3), (KeyError("bug"), 1)]
+)
+def test_exit_codes_tell_faults_apart(handlers: Handlers, fault: Exception, code: int) -> None:
+    handlers.answer = fault
+    assert ml("online-endpoint", "show", "-n", "x") == code
+
+
+def test_who_is_not_signed_in_is_told_before_anything_is_loaded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert ml("online-endpoint", "list") == 2
+    assert "You are not signed in" in caplog.text
+
+
+def test_deleting_asks_unless_yes_is_given(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert ml("online-endpoint", "delete", "-n", "x") == 1
+    assert "Add --yes" in caplog.text
+    assert handlers.place == ""
+    assert ml("online-endpoint", "delete", "-n", "x", "-y") == 0
+    assert handlers.values == {"name": "x", "no_wait": False}
+
+
+def test_local_commands_need_no_portal(handlers: Handlers) -> None:
+    assert ml("online-deployment", "show", "-n", "blue", "-e", "x", "--local") == 0
+    assert handlers.place == "cli.local.deployments#show"
+    assert handlers.scope == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--query", "name", "-o", "tsv"], "blue\n"),
+        (["--query", "name"], '"blue"\n'),
+        (["-o", "yaml", "--query", "{name: name}"], "name: blue\n"),
+        (["-o", "none"], ""),
+    ],
+    ids=str,
+)
+def test_output_is_shaped_as_by_az(
+    handlers: Handlers, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    handlers.answer = {"name": "blue"}
+    assert ml("online-deployment", "show", "-n", "blue", "-e", "x", *words) == 0
+    assert capsys.readouterr().out == said
+
+
+def test_what_has_an_id_tells_its_resource_group(
+    handlers: Handlers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers.answer = [{"name": "a", "id": f"{ARM}/onlineEndpoints/a"}, {"name": "b"}]
+    assert ml("online-endpoint", "list") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row.get("resourceGroup") for row in told] == ["portico", None]
+
+
+def test_tables_have_the_columns_that_matter(
+    handlers: Handlers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers.answer = [
+        {
+            "name": "blue",
+            "endpoint_name": "x",
+            "provisioning_state": "Succeeded",
+            "instance_count": 1,
+            "model": f"azureml:{ARM}/models/churn/versions/3",
+        }
+    ]
+    assert ml("online-deployment", "list", "-e", "x", "-o", "table") == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["Name", "Endpoint", "State", "InstanceType", "Instances", "Model"]
+    assert row.split() == ["blue", "x", "Succeeded", "1", "churn:3"]
+
+
+def test_groups_and_commands_of_az_are_there() -> None:
+    names = {command.name for command in commands()}
+    assert names >= {f"ml online-endpoint {verb}" for verb in VERBS.split()}
+    assert set(groups()) >= {f"ml {noun}" for noun in NOUNS.split()}
+    assert len(names) == len(list(commands()))
+
+
+def test_the_documentation_names_every_command() -> None:
+    lines = (ROOT / "docs" / "cli.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    for command in commands():
+        group, _, verb = command.name.rpartition(" ")
+        wanted = (f"`{group}`", f"`{verb}`") if group.startswith("ml ") else (f"`{command.name}`",)
+        assert any(all(word in row for word in wanted) for row in rows), command.name
+
+
+def test_help_does_not_wait_for_the_sdk() -> None:
+    script = (
+        "import sys; from cli.__main__ import run; code = run(sys.argv[1:]); "
+        "sys.exit(code or 'azure.ai.ml' in sys.modules or 'django' in sys.modules)"
+    )
+    words = ["ml", "online-deployment", "create", "--help"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--all-traffic" in done.stdout
+    assert "portico ml online-deployment create -f blue-deployment.yml" in done.stdout
