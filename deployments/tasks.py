@@ -79,3 +79,8 @@ def sweep() -> None:
 def tidy() -> None:
     """Take away what nothing needs any more."""
     tidying.tidy()
+
+
+@shared_task(ignore_result=True)
+def prune_package_cache() -> None:
+    tidying.prune_package_cache()

@@ -29,6 +29,13 @@ def tidy() -> None:
     leftovers.sweep()
 
 
+def prune_package_cache() -> None:
+    """Take out of uv's cache what no build can use any more; what environments have linked stays theirs."""
+    told = environments().prune_cache()
+    if told:
+        logger.info("package cache: %s", told)
+
+
 def environments_in_use() -> set[str]:
     """Content hashes of the environments that wanted or serving revisions need."""
     found = set()

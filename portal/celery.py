@@ -35,6 +35,7 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 # What happens by the clock, all of it. ------------------------------------------------------------
 app.conf.beat_schedule = {
     "sweep deployments": _every(2, "deployments.tasks.sweep"),
+    "prune the package cache": _every(7 * 86400, "deployments.tasks.prune_package_cache"),
     "tidy up": _every(3600, "deployments.tasks.tidy"),
     "say that the worker is alive": _every(10, "monitoring.tasks.worker_heartbeat"),
 }

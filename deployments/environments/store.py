@@ -26,6 +26,7 @@ from deployments.environments.uv_command import Cancel, EnvironmentSettings, Log
 from workspaces.errors import UserError
 
 READY = "portico.json"
+CACHE_PRUNE_SECONDS = 600
 PRUNE_GRACE_SECONDS = 3600.0
 EVIDENCE_LINES = 12
 
@@ -163,6 +164,20 @@ class EnvironmentStore:
             elif path.name not in keep and self._remove(path, grace_seconds):
                 removed.append(path.name)
         return tuple(removed)
+
+    def prune_cache(self) -> str:
+        """Remove what uv keeps and no build can use any more; what uv said of it. Builds wait meanwhile,
+        ten minutes at most.
+        """
+        if not (self.root / "cache").is_dir():
+            return ""
+        said: list[str] = []
+        deadline = time.monotonic() + CACHE_PRUNE_SECONDS
+        uv = Uv(self.root, self.settings, deadline=deadline, log=said.append, cancel=lambda: False)
+        done = uv("cache", "prune")
+        if done.code != 0:
+            raise OSError(f"uv cannot prune its cache: {done.text[-500:]}")
+        return " ".join(said[-1:])
 
     def size(self, key: str = "") -> int:
         """Bytes on disk of one environment, or of everything here; a file with several names

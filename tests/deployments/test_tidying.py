@@ -8,6 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from deployments import tidying
+from deployments.environments import EnvironmentSettings, EnvironmentStore
 from tests.deployments.conftest import Factory, advance_until
 from workspaces import storage
 
@@ -39,3 +40,14 @@ def test_only_old_drafts_are_removed(settings: Settings, tmp_path: Path) -> None
         os.utime(drafts / name, (time.time() - age,) * 2)
     assert storage.remove_old_drafts() == 1
     assert [path.name for path in drafts.iterdir()] == ["fresh"]
+
+
+def test_the_package_cache_is_pruned_and_a_missing_one_is_fine(tmp_path: Path) -> None:
+    store = EnvironmentStore(tmp_path / "environments", EnvironmentSettings(offline=True))
+    assert store.prune_cache() == ""
+    old = store.root / "cache" / "wheels-v0"
+    old.mkdir(parents=True)
+    (old / "left.whl").write_bytes(b"of an older uv")
+    assert "Removed" in store.prune_cache()
+    assert not old.exists()
+    store.prune_cache()
