@@ -29,6 +29,7 @@ DISK_FULL_PERCENT = 85
 NAVIGATION: Sequence[tuple[Promise, str, str, str]] = (
     (gettext_lazy("Overview"), "home", "studio:overview", "o"),
     (gettext_lazy("Endpoints"), "plug-connected", "studio:endpoints", "e"),
+    (gettext_lazy("Batch endpoints"), "versions", "studio:batch_endpoints", "t"),
     (gettext_lazy("Models"), "cube", "studio:models", "m"),
     (gettext_lazy("Environments"), "stack-2", "studio:environments", "v"),
     (gettext_lazy("Data"), "database", "studio:data", "d"),

@@ -6,11 +6,15 @@ from django.conf import settings
 from django.db import transaction
 
 from workspaces import tokens
+from workspaces.computes import ComputeSpec, create_compute
 from workspaces.models import Membership, Role, User, Workspace
+
+# The name that Azure's examples use for a batch deployment; it holds nothing while no job runs.
+FIRST_COMPUTE = ComputeSpec(name="cpu-cluster", max_instances=4)
 
 
 def first_start() -> None:
-    """Make the administrator and the workspace `main`; may run at every start.
+    """Make the administrator and the workspace `main` with a compute; may run at every start.
 
     A password or token given by environment is set each time, so that an operator can recover an installation.
     """
@@ -19,6 +23,7 @@ def first_start() -> None:
         if not Workspace.objects.exists():
             workspace = Workspace.objects.create(**settings.FIRST_WORKSPACE)
             Membership.objects.create(workspace=workspace, user=admin, role=Role.OWNER)
+            create_compute(workspace, FIRST_COMPUTE, by=None)
         if settings.PORTICO_ADMIN_PASSWORD and not admin.check_password(
             settings.PORTICO_ADMIN_PASSWORD
         ):

@@ -1,4 +1,4 @@
-"""Instance types: what an instance may use here, what it costs, and how much of the quota is used."""
+"""Compute: this machine, the quotas, the clusters for batch jobs, and what instance types may use and cost."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from django.conf import settings
 from django.db.models import Count, Q
 from django.http import HttpResponse
 
-from deployments.changes import machine, reserved_cores
+from deployments.changes import machine
 from deployments.installation import runtime
-from deployments.models import Instance, OnlineDeployment
+from deployments.models import BatchDeployment, Instance, OnlineDeployment
+from deployments.usages import usages_of
 from portal.pages import render_page
 from portal.studio.deployment_form import has_room
 from portal.studio.scope import StudioRequest, studio_page
-from workspaces import quota
-from workspaces.models import InstanceType
+from workspaces import access, quota
+from workspaces.models import Compute, InstanceType
 
 
 @studio_page("computes/read")
 def instance_types(request: StudioRequest) -> HttpResponse:
-    """This machine, the workspace's quotas, and the table of instance types; `?q=` and `?fits=1` filter it."""
+    """This machine, quotas, computes, and the table of instance types, which `?q=` and `?fits=1` filter."""
     own = machine()
     query, only_fitting = request.GET.get("q", "").strip(), request.GET.get("fits") == "1"
     deployments = OnlineDeployment.objects.filter(endpoint__workspace=request.workspace)
-    used = {
-        "endpoints": request.workspace.online_endpoints.count(),
-        "deployments": deployments.count(),
-        "cores": reserved_cores(deployments),
-    }
     in_use = dict(
         deployments.exclude(revision=None)
         .values_list("revision__instance_type")
@@ -48,12 +44,20 @@ def instance_types(request: StudioRequest) -> HttpResponse:
         "runtime": settings.DEPLOYMENT_RUNTIME,
         "runtime_words": house.describe() if hasattr(house, "describe") else "",
         "running": running.count(),
-        "usages": [
-            quota.Usage(name, count, quota.limit_of(request.workspace, name))
-            for name, count in used.items()
-        ],
+        "usages": usages_of([request.workspace])[request.workspace.pk],
+        "computes": _computes(request),
+        "may_write": access.role_may(request.role, "computes/write"),
+        "may_delete": access.role_may(request.role, "computes/delete"),
         "labels": quota.LABELS,
         "workspace": request.workspace,
     }
     page, part = "workspaces/compute.html", "workspaces/_instance_type_table.html"
     return render_page(request, page, part, context)
+
+
+def _computes(request: StudioRequest) -> list[tuple[Compute, int]]:
+    """Each with the number of batch deployments that name it."""
+    named = BatchDeployment.objects.filter(endpoint__workspace=request.workspace)
+    uses = dict(named.values_list("compute").annotate(count=Count("pk")).order_by())
+    rows = request.workspace.computes.select_related("instance_type")
+    return [(row, uses.get(row.name, 0)) for row in rows]

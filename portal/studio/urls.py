@@ -7,8 +7,10 @@ from django.urls import path
 from portal.studio import (
     account,
     activity,
+    batch,
     catalog_pages,
     compute,
+    compute_pages,
     consume,
     create,
     data_pages,
@@ -28,6 +30,7 @@ from portal.studio import (
 app_name = "studio"
 
 ENDPOINT = "endpoints/<str:endpoint>"
+BATCH = "batch-endpoints/<str:batch>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<str:deployment>"
 PRINCIPAL = "access/principals/<uuid:client>"
 
@@ -63,6 +66,24 @@ urlpatterns = [
     path(f"{DEPLOYMENT}/cancel", deployment.cancel, name="cancel_deployment"),
     path(f"{DEPLOYMENT}/restore/<int:number>", deployment.restore, name="restore_revision"),
     path(f"{DEPLOYMENT}/delete", deployment.delete, name="delete_deployment"),
+    # Batch
+    path("batch-endpoints", batch.endpoint_list, name="batch_endpoints"),
+    path("batch-endpoints/create", batch.create, name="create_batch_endpoint"),
+    path(BATCH, batch.details, name="batch_endpoint"),
+    path(f"{BATCH}/edit", batch.edit, name="edit_batch_endpoint"),
+    path(f"{BATCH}/default", batch.set_default, name="set_default_deployment"),
+    path(f"{BATCH}/delete", batch.delete, name="delete_batch_endpoint"),
+    path(f"{BATCH}/deployments/create", batch.create_deployment, name="create_batch_deployment"),
+    path(
+        f"{BATCH}/deployments/<str:deployment>/edit",
+        batch.edit_deployment,
+        name="edit_batch_deployment",
+    ),
+    path(
+        f"{BATCH}/deployments/<str:deployment>/delete",
+        batch.delete_deployment,
+        name="delete_batch_deployment",
+    ),
     # Assets
     path("models", catalog_pages.model_list, name="models"),
     path("models/register", catalog_pages.register_model, name="register_model"),
@@ -98,6 +119,9 @@ urlpatterns = [
     path("components/<str:name>/archive", data_pages.archive_component, name="archive_component"),
     # The rest
     path("compute", compute.instance_types, name="compute"),
+    path("compute/create", compute_pages.create, name="create_compute"),
+    path("compute/<str:compute>/edit", compute_pages.edit, name="edit_compute"),
+    path("compute/<str:compute>/delete", compute_pages.delete, name="delete_compute"),
     path("activity", activity.workspace_activity, name="activity"),
     path("access", members.member_list, name="members"),
     path("access/add", members.add, name="add_member"),

@@ -17,6 +17,7 @@ from endpoints.keys import keys_of
 from portal.studio.urls import urlpatterns
 from tests.factories import (
     Cast,
+    make_batch_endpoint,
     make_component,
     make_data,
     make_environment,
@@ -79,7 +80,19 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "components": (OK, OK, OK),
     "component": (OK, OK, OK),
     "archive_component": (SENT_ON, FORBIDDEN, FORBIDDEN),
+    "batch_endpoints": (OK, OK, NOT_ALLOWED),
+    "create_batch_endpoint": (OK, FORBIDDEN, FORBIDDEN),
+    "batch_endpoint": (OK, OK, NOT_ALLOWED),
+    "edit_batch_endpoint": (OK, FORBIDDEN, FORBIDDEN),
+    "set_default_deployment": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "delete_batch_endpoint": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "create_batch_deployment": (OK, FORBIDDEN, FORBIDDEN),
+    "edit_batch_deployment": (OK, FORBIDDEN, FORBIDDEN),
+    "delete_batch_deployment": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "compute": (OK, OK, OK),
+    "create_compute": (OK, FORBIDDEN, FORBIDDEN),
+    "edit_compute": (OK, FORBIDDEN, FORBIDDEN),
+    "delete_compute": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "activity": (OK, OK, NOT_ALLOWED),
     "members": (OK, OK, OK),
     "add_member": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
@@ -100,6 +113,8 @@ MATRIX: dict[str, tuple[int, int, int]] = {
 NAMES: dict[str, Any] = {
     "endpoint": "churn",
     "deployment": "blue",
+    "compute": "cpu",
+    "batch": "nightly",
     "key_type": "primary",
     "number": 1,
     "client": "00000000-0000-0000-0000-00000000c11e",
@@ -127,6 +142,7 @@ def house(cast: Cast) -> Cast:
     Datastore.objects.create(
         workspace=cast.workspace, name="box", type="azure_blob", container="c", account_name="a"
     )
+    make_batch_endpoint(cast.workspace, "nightly", deployments=["blue"])
     PersonalToken.objects.create(user=cast.alice, name="laptop", digest="0" * 64)
     return cast
 
