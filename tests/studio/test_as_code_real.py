@@ -309,7 +309,7 @@ def test_a_deployment_alone_with_files_is_added_and_deleted(studio: Studio) -> N
     studio.run("cli", studio.code("/w/main/endpoints/create", **ask))
     page = f"/w/main/endpoints/{name}/deployments/create"
     for number, language in enumerate(("cli", "python", "rest")):
-        color = f"c{number}"
+        color = f"color-{number}"
         fields = {
             **DEPLOYMENT,
             "name": color,
