@@ -119,9 +119,9 @@ def test_it_does_not_outlive_what_it_was_given_for(cast: Cast, laptop: PersonalT
 @pytest.mark.parametrize(
     "change",
     [
-        {"exp": int(time.time()) - 60},
+        pytest.param({"exp": int(time.time()) - 60}, id="over"),
         {"exp": None},
-        {"nbf": int(time.time()) + 600},
+        pytest.param({"nbf": int(time.time()) + 600}, id="not yet"),
         {"iss": "elsewhere"},
         {"aud": None},
         {"aud": [AUDIENCE]},
