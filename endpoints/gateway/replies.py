@@ -150,8 +150,9 @@ def scoring_replies(max_body_bytes: int) -> dict[str, Any]:
                 _status(403),
                 403,
                 "Forbidden",
-                "The token is for another endpoint or audience, or this endpoint takes no requests"
-                " from your network. Get a token for this endpoint, or ask its owner.",
+                "The token is for another endpoint or audience, or its holder may not score here, or"
+                " this endpoint takes no requests from your network. Get a token for this endpoint, or"
+                " ask its owner.",
             ),
             # The body of a direct response: which of the two causes it was.
             _reply(_status(404), 404, "NotFound", "%LOCAL_REPLY_BODY%"),
