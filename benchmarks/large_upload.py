@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import psutil
@@ -52,6 +52,7 @@ class Client:
     def __init__(self, house: House) -> None:
         self._house = house
         self._own = threading.local()
+        self._opened: list[http.client.HTTPSConnection] = []
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
         if not hasattr(self._own, "connection"):
@@ -59,6 +60,7 @@ class Client:
             self._own.connection = http.client.HTTPSConnection(
                 "localhost", port, context=self._house.tls, timeout=600
             )
+            self._opened.append(self._own.connection)
         connection = self._own.connection
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {**self._house.authorization, **named})
@@ -67,10 +69,20 @@ class Client:
         assert reply.status in (200, 201, 206), (reply.status, data[:500])
         return data
 
+    def close(self) -> None:
+        for connection in self._opened:
+            connection.close()
+
 
 def run(house: House, mib: int, at_once: int) -> Outcome:
     """Upload a file of so many MiB in blocks, register it, read it back by ranges; raises if it came back otherwise."""
-    client, outcome = Client(house), Outcome()
+    outcome = Outcome()
+    with closing(Client(house)) as client:
+        _upload(house, client, outcome, mib, at_once)
+    return outcome
+
+
+def _upload(house: House, client: Client, outcome: Outcome, mib: int, at_once: int) -> None:
     count = mib * MIB // BLOCK
     noise = os.urandom(BLOCK - 8)
     path = f"LocalUpload/{os.urandom(8).hex()}/large.bin"
@@ -103,7 +115,6 @@ def run(house: House, mib: int, at_once: int) -> Outcome:
         wanted.update(number.to_bytes(8, "big"))
         wanted.update(noise)
     assert found.digest() == wanted.digest(), "the file came back otherwise"
-    return outcome
 
 
 @contextmanager
