@@ -83,6 +83,7 @@ def save(
 ) -> tuple[Datastore, bool]:
     """Make the record or change it, and whether it is new. The same again changes nothing."""
     _check(name, wish)
+    _one_at_a_time(workspace)
     present = Datastore.objects.select_for_update().filter(workspace=workspace, name__iexact=name)
     found = present.first()
     keeps = found is not None and found.credentials == wish.credentials and not wish.secret
@@ -131,6 +132,7 @@ def save(
 @transaction.atomic
 def set_default(workspace: Workspace, name: str, *, by: User | None) -> None:
     """Make it the one that clients get who ask for the default; uploads go to ours all the same."""
+    _one_at_a_time(workspace)
     before = default_name(workspace)
     found = None if is_built_in(name) else find(workspace, name)
     if found is None and name.lower() != MAIN:
@@ -175,6 +177,11 @@ def delete(workspace: Workspace, name: str, *, by: User | None) -> bool:
 def secret_of(datastore: Datastore) -> str:
     """In clear; only for who may list secrets."""
     return vault.unseal(datastore.secret_sealed)
+
+
+def _one_at_a_time(workspace: Workspace) -> None:
+    """Whoever else writes datastores of the workspace waits for the end of this transaction."""
+    Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
 
 
 def _check(name: str, wish: Wish) -> None:
