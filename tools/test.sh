@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all tests: the fast circle in parallel, then those that start real processes, one after the other.
+# Runs all tests: the fast and the thorough circle in parallel, then those that start real processes, one after the other.
 set -u
 python=$1
 failed=0
@@ -18,5 +18,6 @@ circle() {
 }
 
 circle "fast" -n auto
+circle "thorough" -n auto -m "thorough and not real"
 circle "real" -m "real or browser or sdk"
 exit "$failed"

@@ -35,6 +35,8 @@ from tests.factories import (
 )
 from workspaces.models import Activity, EnvironmentVersion
 
+pytestmark = pytest.mark.thorough
+
 AT_ONCE = 6
 DATA: dict[str, Any] = {
     "properties": {

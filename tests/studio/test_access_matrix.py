@@ -27,6 +27,8 @@ from tests.factories import (
 from tests.studio.conftest import browser_of
 from workspaces.models import Datastore, PersonalToken
 
+pytestmark = pytest.mark.thorough
+
 OK, SENT_ON, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, WRONG = 200, 303, 403, 404, 405, 422
 
 # Name of the address → what the owner gets for GET, and what a reader gets for GET and for an empty POST.

@@ -17,7 +17,7 @@ from deployments.environments.specification import content_hash
 from tests.deployments.environments.test_store import BUILDER, OWN_MINOR, needs_root, says
 from tests.deployments.environments.wheels import make_source, make_wheel
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.thorough]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import pytest
 from tests.deployments.environments.wheels import make_wheel
 from tests.house import ROOT
 
+pytestmark = pytest.mark.thorough
+
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

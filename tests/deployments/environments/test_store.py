@@ -33,6 +33,8 @@ from deployments.environments.process import run
 from deployments.environments.uv_command import redacted
 from tests.deployments.environments.wheels import make_source, make_wheel
 
+pytestmark = pytest.mark.thorough
+
 NOBODY = 65534
 BUILDER = 64900
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
