@@ -41,8 +41,9 @@ SCOPE = (
     argument("subscription", help="Subscription of the workspace."),
     argument("profile", help="Profile of 'portico login' to use for this command."),
 )
-# An asset's id, which as a whole is wider than a terminal.
+# Ids, which as a whole are wider than a terminal: of versions of assets, and of all else.
 VERSION_ID = re.compile(r"^(?:azureml:)?/subscriptions/.*/([^/]+)/versions/([^/]+)$")
+OTHER_ID = re.compile(r"^(?:azureml:)?/subscriptions/.*/([^/]+)$")
 WORKSPACES = "ml workspace "
 LOCAL_ONLY = ("vscode_debug", "local_enable_gpu")
 YES = argument("yes", "--yes", "-y", action="store_true", help="Do not ask for confirmation.")
@@ -221,8 +222,13 @@ def cell(result: Mapping[str, Any], path: str) -> Any:
         if isinstance(found, Mapping):
             return " ".join(f"{key}={value}" for key, value in found.items())
         if found is not None:
-            return VERSION_ID.sub(r"\1:\2", found) if isinstance(found, str) else found
+            return short_id(found) if isinstance(found, str) else found
     return ""
+
+
+def short_id(text: str) -> str:
+    """`name:version` or the name of an id; anything else as it is."""
+    return OTHER_ID.sub(r"\1", VERSION_ID.sub(r"\1:\2", text))
 
 
 def _help_text(command: Command) -> str:

@@ -71,11 +71,29 @@ def unreachable_text(error: Exception) -> str:
 
 
 def fields_text(said: str) -> str:
-    """The fields that are wrong, without the SDK's advice on editors."""
+    """The fields that are wrong, one a line, without the SDK's advice on editors."""
     plain = COLOURS.sub("", said).strip()
+    schema = re.search(r"Validation for \w+ failed:\s*(\{.*\n\})", plain, re.DOTALL)
+    if schema:
+        try:
+            return "\n".join(_wrong_fields(json.loads(schema[1]), ""))
+        except ValueError:
+            return plain
     found = re.search(r"Details:\s*(.*?)\s*Resolutions:", plain, re.DOTALL)
     text = found[1] if found else plain
     return "\n".join(line for line in text.splitlines() if line.strip())
+
+
+def _wrong_fields(told: Any, place: str) -> Iterator[str]:
+    """`a.b: what is wrong` for each, however deep."""
+    if isinstance(told, Mapping):
+        for key, inner in told.items():
+            yield from _wrong_fields(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(told, list):
+        for inner in told:
+            yield from _wrong_fields(inner, place)
+    else:
+        yield f"{place}: {told}"
 
 
 def _envelope(error: HttpResponseError) -> Mapping[str, Any]:

@@ -16,6 +16,8 @@ from cli.faults import UsageFault
 
 logger = logging.getLogger("cli.yaml")
 
+# Settings within a deployment within a job: no entity goes deeper.
+NESTED = 4
 Overrides = list[dict[str, Any]]
 Loader = Callable[..., Any]
 
@@ -67,16 +69,17 @@ def pair(text: str) -> tuple[str, Any]:
 def dump(entity: Any) -> dict[str, Any]:
     """The entity as its YAML dict, as `az ml` prints it."""
     _spell_out(entity)
-    _spell_out(getattr(entity, "creation_context", None))
     found: dict[str, Any] = entity._to_dict()
     return found
 
 
-def _spell_out(thing: Any) -> None:
-    """Constants as their words: the SDK's text fields would say `State.SUCCEEDED`."""
+def _spell_out(thing: Any, levels: int = NESTED) -> None:
+    """Constants as their words: the SDK's text fields would say `State.SUCCEEDED`, here and in what it holds."""
     for name, value in getattr(thing, "__dict__", {}).items():
         if isinstance(value, Enum):
             thing.__dict__[name] = value.value
+        elif levels and type(value).__module__.startswith("azure.ai.ml"):
+            _spell_out(value, levels - 1)
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from azure.ai.ml import load_online_endpoint
@@ -9,8 +11,6 @@ from azure.ai.ml import load_online_endpoint
 from cli.faults import UsageFault
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, reload_entity
-
-AUTH_MODES = {"key", "aml_token", "aad_token"}
 
 
 def create(
@@ -81,6 +81,7 @@ def delete(session: Session, name: str, no_wait: bool) -> None:
 
 def invoke(session: Session, name: str, request_file: str, deployment_name: str | None) -> Any:
     """The body of the answer, as text."""
+    _check_json(request_file)
     return session.ml.online_endpoints.invoke(
         name, request_file=request_file, deployment_name=deployment_name
     )
@@ -94,6 +95,16 @@ def get_credentials(session: Session, name: str) -> Any:
 def regenerate_keys(session: Session, name: str, key_type: str, no_wait: bool) -> None:
     poller = session.ml.online_endpoints.begin_regenerate_keys(name, key_type=key_type)
     session.finish(poller, f"Making a new {key_type} key for '{name}'", no_wait=no_wait)
+
+
+def _check_json(file: str) -> None:
+    """The SDK sends nothing else; its own words for it are a traceback."""
+    try:
+        json.loads(Path(file).read_bytes())
+    except OSError as error:
+        raise UsageFault(f"--request-file {file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageFault(f"--request-file {file} is not JSON: {error}.") from error
 
 
 def _write(session: Session, endpoint: Any, doing: str, no_wait: bool) -> Any:

@@ -141,7 +141,6 @@ COMMANDS = (
             ),
             a.NO_WAIT,
         ),
-        question="Replace the {key_type} key of '{name}'? Callers that use it are refused from then on.",
     ),
     Command(
         "ml online-deployment create",

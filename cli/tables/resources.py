@@ -139,7 +139,6 @@ COMMANDS = (
         "Detach a datastore; its files stay.",
         f"{RESOURCE}delete_datastore",
         (a.name_required("datastore"),),
-        question="Detach the datastore '{name}'?",
     ),
     Command(
         "ml job create",

@@ -180,6 +180,28 @@ def test_tables_have_the_columns_that_matter(
     assert row.split() == ["blue", "x", "Succeeded", "1", "churn:3"]
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("a.b", "deep"),
+        ("nothing|name", "blue"),
+        ("nothing", ""),
+        ("traffic", "blue=90 green=10"),
+        ("compute", "cpu"),
+        ("count", 0),
+    ],
+)
+def test_cells_are_what_fits_a_terminal(path: str, shown: object) -> None:
+    row = {
+        "name": "blue",
+        "a": {"b": "deep"},
+        "traffic": {"blue": 90, "green": 10},
+        "compute": f"azureml:{ARM}/computes/cpu",
+        "count": 0,
+    }
+    assert client.cell(row, path) == shown
+
+
 def test_groups_and_commands_of_az_are_there() -> None:
     names = {command.name for command in commands()}
     assert names >= {f"ml online-endpoint {verb}" for verb in VERBS.split()}

@@ -42,6 +42,14 @@ def test_django_is_not_loaded_before_a_verb_needs_it(words: str) -> None:
     assert done.returncode == 0
 
 
+def test_without_its_packages_the_client_says_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(portico, "CLIENT_PARTS", ("knack", "azure.ai.nonsense"))
+    assert portico.run(["ml", "model", "list"]) == 2
+    assert "pip install 'portico-ml[cli]'" in capsys.readouterr().err
+
+
 def test_every_verb_has_a_module() -> None:
     assert all(
         (ROOT / f"{verb.module.replace('.', '/')}.py").exists() for verb in portico.VERBS.values()
