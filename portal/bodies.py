@@ -28,6 +28,8 @@ FORM_BYTES = 16 * 1024 * 1024
 """What the fields and borders of a form may add to its files."""
 SMALL_BYTES = 256 * 1024
 """So much of an upload is taken in before anybody asks whether its sender may."""
+PASSED_OVER_BYTES = 128 * 1024 * 1024
+"""So much of a refused body is read and forgotten; the SDK sends up to 64 MiB at once."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,13 @@ class BoundedBodies:
         told = headers.get(b"content-length", b"")
         length = int(told) if told.isdigit() and len(told) < 20 else None
         if length is not None and length > bound.most_bytes:
-            await _refuse(bound, send)
+            await _refuse(bound, receive, send)
             return
         if scope["path"].startswith(UPLOADS) and scope["method"] == "PUT":
             is_large = length is None or length > SMALL_BYTES
             refusal = await _early_refusal(scope) if is_large else None
             if refusal is not None:
-                await _answer(refusal, send)
+                await _answer(refusal, receive, send)
                 return
         await self._app(scope, _Counted(receive, send, bound), send)
 
@@ -90,7 +92,10 @@ class _Counted:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._bound.most_bytes:
-            await _refuse(self._bound, self._send)
+            if message.get("more_body"):
+                await _refuse(self._bound, self._receive, self._send)
+            else:
+                await _refuse(self._bound, None, self._send)
             return {"type": "http.disconnect"}
         return message
 
@@ -109,13 +114,15 @@ def _look(request: ASGIRequest) -> HttpResponse | None:
         connections.close_all()
 
 
-async def _refuse(bound: Bound, send: Send) -> None:
+async def _refuse(bound: Bound, receive: Receive | None, send: Send) -> None:
     response = HttpResponse(bound.text, status=413, content_type=bound.content_type)
     response["x-ms-error-code"] = bound.code
-    await _answer(response, send)
+    await _answer(response, receive, send)
 
 
-async def _answer(response: HttpResponse, send: Send) -> None:
+async def _answer(response: HttpResponse, receive: Receive | None, send: Send) -> None:
+    if receive is not None:
+        await _pass_over(receive)
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in response.items()
@@ -127,6 +134,16 @@ async def _answer(response: HttpResponse, send: Send) -> None:
     start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": response.content})
+
+
+async def _pass_over(receive: Receive) -> None:
+    """Let the rest of a body go by, so that the sender hears the answer; of an endless one only a part."""
+    passed = 0
+    while passed <= PASSED_OVER_BYTES:
+        message = await receive()
+        passed += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
 
 
 def _words(most: int, setting: str = "") -> str:

@@ -64,19 +64,26 @@ class Caller:
         return str(self.answers[1]["body"].decode())
 
 
-def test_a_body_that_says_it_is_too_large_is_not_even_read() -> None:
-    caller = Caller(ARM, [b"x"], length=MOST_BODY_BYTES + 1)
+def test_a_body_that_says_it_is_too_large_is_passed_over() -> None:
+    caller = Caller(ARM, [b"x"] * 3, length=MOST_BODY_BYTES + 1)
     assert caller.go() == 413
-    assert caller.read == 0
+    assert caller.taken == 0
+    assert caller.read == 3, "who is still sending would not hear the answer"
     assert json.loads(caller.text)["error"]["code"] == "RequestContentTooLarge"
 
 
 def test_a_body_that_grows_too_large_is_cut_off() -> None:
     caller = Caller(ARM, [b"x" * 1024 * 1024] * 50)
     assert caller.go() == 413
-    assert caller.read == 5
+    assert caller.read == 50
     assert caller.taken <= MOST_BODY_BYTES
     assert len(caller.answers) == 2
+
+
+def test_an_endless_body_is_not_listened_to_for_ever() -> None:
+    caller = Caller(ARM, [b"x" * 8 * 1024 * 1024] * 1000)
+    assert caller.go() == 413
+    assert caller.read < 20
 
 
 def test_what_is_small_enough_goes_through() -> None:
