@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ def bring_up(
     """
     endpoint_name = records.checked_name("endpoint", deployment.endpoint_name)
     name = records.checked_name("deployment", deployment.name)
+    # Before any sign-in, which has this process trust the portal's authority and no other.
+    own = dict(os.environ)
     with records.work_on(endpoint_name, name):
         before = records.read_deployment(endpoint_name, name)
         new = DeploymentRecord(endpoint_name, name, yaml_of(deployment))
@@ -54,7 +57,10 @@ def bring_up(
         if before is not None:
             new = records.write_deployment(new)
             server.stop(before)
-        return _start(new, wish, python, assets, tell)
+        tell("Starting the server, and init() of the scoring script in it")
+        new, failure = server.bring_up(new, wish, python, own)
+        assets.forget_older()
+        return _settle(new, failure, tell)
 
 
 def remove(endpoint_name: str, name: str) -> None:
@@ -132,12 +138,7 @@ def _prepare(deployment: OnlineDeployment, assets: Assets, tell: Tell) -> tuple[
     return wish, built.python
 
 
-def _start(
-    record: DeploymentRecord, wish: Wish, python: Path, assets: Assets, tell: Tell
-) -> DeploymentRecord:
-    tell("Starting the server, and init() of the scoring script in it")
-    record, failure = server.bring_up(record, wish, python)
-    assets.forget_older()
+def _settle(record: DeploymentRecord, failure: Failure | None, tell: Tell) -> DeploymentRecord:
     state = records.FAILED if failure else records.SUCCEEDED
     record = records.write_deployment(replace(record, state=state, failure=failure))
     if failure is not None:

@@ -30,7 +30,8 @@ def deployment_of(values: Mapping[str, Any]) -> Any:
         "model": model_of(values.get("model")),
         "environment": environment_of(values.get("environment")),
         "code_configuration": code_of(values.get("code"), values.get("scoring_script")),
-        "instance_type": values.get("instance_type"),
+        # The SDK insists on one; here there is only this machine.
+        "instance_type": values.get("instance_type") or ("local" if file is None else None),
         "description": values.get("description"),
         "tags": values.get("tags"),
     }

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,17 +52,19 @@ class Status:
 
 
 def bring_up(
-    record: DeploymentRecord, wish: Wish, python: Path
+    record: DeploymentRecord, wish: Wish, python: Path, own: Mapping[str, str]
 ) -> tuple[DeploymentRecord, Failure | None]:
     """Start the server on the record's port, or a free one where that is taken, and wait until it is ready.
 
-    The record with what runs, and why it never became ready. Nothing may run under the record before.
+    `own` is the user's environment. Returns the record with what runs, and why it never became ready. Nothing may run
+    under the record before.
     """
     model_dir = _lay_out(record, wish.model)
+    environment = _environment(own, wish, python, model_dir)
     wanted, failure = record.port or _usual_port(), None
     for _ in range(PORT_TRIES):
         port = wanted if _is_free(wanted) else _free_port()
-        record = _start(replace(record, port=port), wish, python, model_dir)
+        record = _start(replace(record, port=port), wish, python, model_dir, environment)
         # Whoever comes after us, should we be killed while we wait, must find the process.
         record = write_deployment(record)
         try:
@@ -191,7 +194,11 @@ def _look_at_log(record: DeploymentRecord) -> str:
 
 
 def _start(
-    record: DeploymentRecord, wish: Wish, python: Path, model_dir: Path | None
+    record: DeploymentRecord,
+    wish: Wish,
+    python: Path,
+    model_dir: Path | None,
+    environment: Mapping[str, str],
 ) -> DeploymentRecord:
     record.status.unlink(missing_ok=True)
     options: dict[str, object] = {
@@ -212,7 +219,7 @@ def _start(
             # Without the working directory on its path: modules of the user must not stand in for the server's.
             [sys.executable, "-P", "-m", PROGRAM, *flags],
             cwd=wish.code_dir,
-            env=_environment(wish, python, model_dir),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
@@ -224,10 +231,12 @@ def _start(
     return replace(record, pid=process.pid)
 
 
-def _environment(wish: Wish, python: Path, model_dir: Path | None) -> dict[str, str]:
+def _environment(
+    own: Mapping[str, str], wish: Wish, python: Path, model_dir: Path | None
+) -> dict[str, str]:
     """All the script sees; the user's own variables of the YAML win."""
-    values = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    values["PATH"] = f"{python.parent}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    values = {name: own[name] for name in PASSED_ON if name in own}
+    values["PATH"] = f"{python.parent}:{own.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
     values["AML_APP_ROOT"] = str(wish.code_dir)
     values["AZUREML_ENTRY_SCRIPT"] = str(wish.script)
     if model_dir is not None:
