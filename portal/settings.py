@@ -295,7 +295,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "api.schemas.document.ArmSchema",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
-    "TITLE": "Portico",
+    "TITLE": "Portico REST API",
     "DESCRIPTION": "Azure's REST dialect for machine learning, spoken by Portico. docs/api.md tells its rules.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",

@@ -24,6 +24,7 @@ urlpatterns = [
     path("theme", views.theme, name="theme"),
     path("admin/", admin.site.urls),
     path("w/<str:workspace>/", include("portal.studio.urls")),
+    path("api/docs", TemplateView.as_view(template_name="api/docs.html"), name="api_docs"),
     path("", include("api.urls")),
 ]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import resolve
 from drf_spectacular import validation
 
 from api.schemas.document import OPERATIONS, document_of
+from portal.middleware import POLICY
 from tests.api.conftest import Api
 
 PLACE = "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices"
@@ -87,3 +90,17 @@ def test_a_long_write_tells_its_polling_headers(document: Any, alice: Api) -> No
     reply = alice.put("onlineEndpoints/fresh", {})
     assert reply.status == 201
     assert set(documented) <= set(reply.headers)
+
+
+def test_the_page_of_it_has_the_policy_of_the_studio_and_only_files_of_ours(
+    client: Client,
+) -> None:
+    """That it also works so is seen in a browser: `tests/browser/test_api_docs.py`."""
+    page = client.get("/api/docs")
+    assert page.status_code == 200
+    assert page["Content-Security-Policy"] == POLICY
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.content.decode())
+    assert all(address.startswith("/") and not address.startswith("//") for address in linked)
+    files = [address.removeprefix("/static/") for address in linked if "/static/" in address]
+    assert len(files) == 6
+    assert all(finders.find(file) for file in files), files

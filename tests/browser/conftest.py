@@ -95,27 +95,28 @@ def page(open_page: OpenPage) -> Page:
 @pytest.fixture(scope="session")
 def gallery_url() -> Iterator[str]:
     """The gallery of components, served without a database."""
-    with _gallery_settings():
+    with served("tests.browser.gallery_urls") as origin:
+        yield f"{origin}/_gallery"
+
+
+@contextmanager
+def served(urlconf: str) -> Iterator[str]:
+    """The origin of a server of these addresses, for pages that need no database."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with override_settings(
+        ROOT_URLCONF=urlconf,
+        ALLOWED_HOSTS=["127.0.0.1"],
+        STORAGES={**settings.STORAGES, "staticfiles": plain},
+        MIDDLEWARE=[name for name in settings.MIDDLEWARE if "whitenoise" not in name],
+    ):
         server = LiveServerThread("127.0.0.1", StaticFilesHandler)
         server.daemon = True
         server.start()
         server.is_ready.wait()
         if server.error:
             raise server.error
-        yield f"http://127.0.0.1:{server.port}/_gallery"
+        yield f"http://127.0.0.1:{server.port}"
         server.terminate()
-
-
-@contextmanager
-def _gallery_settings() -> Iterator[None]:
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    with override_settings(
-        ROOT_URLCONF="tests.browser.gallery_urls",
-        ALLOWED_HOSTS=["127.0.0.1"],
-        STORAGES={**settings.STORAGES, "staticfiles": plain},
-        MIDDLEWARE=[name for name in settings.MIDDLEWARE if "whitenoise" not in name],
-    ):
-        yield
 
 
 def accessibility_faults(page: Page) -> list[str]:
