@@ -28,6 +28,9 @@ NOUNS = {
     "EnvironmentVersion": gettext_lazy("environment"),
     "Environment": gettext_lazy("environment"),
     "CodeVersion": gettext_lazy("code"),
+    "BatchEndpoint": gettext_lazy("batch endpoint"),
+    "BatchDeployment": gettext_lazy("batch deployment"),
+    "Compute": gettext_lazy("compute"),
 }
 
 

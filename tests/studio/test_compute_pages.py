@@ -44,6 +44,7 @@ def test_a_cluster_is_made_and_listed(alice: Client, cast: Cast) -> None:
     page = alice.get(url(cast, "compute")).content.decode()
     assert "0\N{EN DASH}3" in page
     assert "Compute cpu is ready." in page
+    assert "create compute" in alice.get(url(cast, "activity")).content.decode()
 
 
 def test_a_kubernetes_cluster_is_attached_by_its_namespace(alice: Client, cast: Cast) -> None:
