@@ -206,9 +206,10 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     """The answer to an upload whose sender may not make it, known before its body has arrived."""
     try:
         names = resolve(request.path_info).kwargs
-        _open(request, names.get("account", ""), names.get("container", ""))
+        if "account" in names:
+            _open(request, names["account"], names["container"])
     except Resolver404:
-        return _error(BlobError("InvalidUri", "This is no address of a blob.", 404))
+        return None  # which it will be told with whatever else is asked there
     except UserError as error:
         return _error(error)
     return None
