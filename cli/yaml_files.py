@@ -18,6 +18,7 @@ logger = logging.getLogger("cli.yaml")
 
 # Settings within a deployment within a job: no entity goes deeper.
 NESTED = 4
+MAKER = "CreatedByType."
 Overrides = list[dict[str, Any]]
 Loader = Callable[..., Any]
 
@@ -70,6 +71,11 @@ def dump(entity: Any) -> dict[str, Any]:
     """The entity as its YAML dict, as `az ml` prints it."""
     _spell_out(entity)
     found: dict[str, Any] = entity._to_dict()
+    context = found.get("creation_context")
+    if isinstance(context, dict) and MAKER in str(context.get("created_by_type")):
+        # This one is out of reach in an object of the wire.
+        words = str(context["created_by_type"]).removeprefix(MAKER).split("_")
+        context["created_by_type"] = "".join(word.capitalize() for word in words)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,28 @@ def test_set_without_key_and_value_is_refused(text: str) -> None:
 )
 def test_short_names_become_references(text: str | None, found: str | None) -> None:
     assert yaml_files.reference(text) == (found or text)
+
+
+class State(Enum):
+    DONE = "Succeeded"
+
+
+class Entity:
+    """As one of the SDK's, whose dict tells constants by their Python names."""
+
+    def __init__(self) -> None:
+        self.state = State.DONE
+
+    def _to_dict(self) -> dict[str, Any]:
+        maker = {"created_by_type": "CreatedByType.MANAGED_IDENTITY"}
+        return {"state": str(self.state), "creation_context": maker}
+
+
+def test_constants_are_told_by_their_words() -> None:
+    assert yaml_files.dump(Entity()) == {
+        "state": "Succeeded",
+        "creation_context": {"created_by_type": "ManagedIdentity"},
+    }
 
 
 def test_a_file_that_is_missing_or_broken_says_so(tmp_path: Path, loader: Loader) -> None:
