@@ -54,6 +54,13 @@ class BlobError(UserError):
         super().__init__(message, code=code, status=status)
 
 
+@csrf_exempt
+def nowhere(request: HttpRequest) -> HttpResponse:
+    """Every other address below `/storage/`: an answer that clients of the blob service can read."""
+    message = "There is no container at such an address, and no blob can have such a name."
+    return _error(BlobError("InvalidUri", message, 400))
+
+
 @method_decorator(csrf_exempt, name="dispatch")
 class Blobs(View):
     """`/storage/<workspace>.blob.<anything>/<container>/<path>`, for bearers of a signed query or a token."""

@@ -31,6 +31,8 @@ from api import (
 )
 from api.arm import PROVIDER
 
+OURS = ("subscriptions", "batch", "history", "mferp", "api/tokens")
+"""What the other addresses begin with that are answered in Azure's envelope, whatever follows."""
 SUBSCRIPTION = "subscriptions/<subscription>"
 LOCATION = f"{SUBSCRIPTION}/providers/{PROVIDER}/locations/<location>"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/<resource_group>"
@@ -222,8 +224,9 @@ urlpatterns = [
         "arm-federated-credential",
     ),
     re_path(
-        rf"^{any_case('subscriptions')}(?:/[\s\S]*)?$",
+        rf"^(?:{'|'.join(map(any_case, OURS))})(?:/[\s\S]*)?$",
         workspaces.Unsupported.as_view(),
         name="arm-unsupported",
     ),
+    re_path(r"^storage/[\s\S]*$", blobs.nowhere, name="blobs-unsupported"),
 ]

@@ -17,6 +17,7 @@ FILES = "/storage/{workspace}.blob.core.windows.net/{container}"
 BLOBS = {"blobs": f"{FILES}/{{path}}", "blobs-list": FILES}
 LEFT_OUT = {
     "arm-unsupported": "answers 404 for whatever the others do not match",
+    "blobs-unsupported": "answers 400 in the same way",
     "schema": "is the document",
 }
 """Name of an address that is not in the document, and why."""

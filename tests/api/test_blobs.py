@@ -479,3 +479,14 @@ def test_slashes_that_hide_in_a_name_are_refused(store: Store, path: str) -> Non
     reply = Blobs.as_view()(request, account=account, container="azureml", path=unquote(path))
     assert (reply.status_code, reply["x-ms-error-code"]) == (400, "InvalidUri")
     assert not UploadedFile.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["w.blob.x/a%2Cb/file", "w.blob.x/azureml/a%01b", "w", ""])
+def test_impossible_addresses_are_answered_in_the_words_of_the_blob_service(
+    client: Client, path: str
+) -> None:
+    for method in ("get", "put", "delete"):
+        reply = getattr(client, method)(f"/storage/{path}")
+        assert reply.status_code == 400
+        assert reply["Content-Type"] == "application/xml"
+        assert reply["x-ms-error-code"] == "InvalidUri"
