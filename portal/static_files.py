@@ -16,7 +16,8 @@ def collect() -> None:
     wanted = _digest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    call_command("collectstatic", interactive=False, verbosity=0)
+    # Of the sidecar only Swagger UI is shown; ReDoc has as many megabytes again.
+    call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=["redoc"])
     stamp.write_text(wanted)
 
 
