@@ -31,9 +31,16 @@ def login(
     ca_file: str | None = None,
     name: str | None = None,
     yes: bool = False,
+    **as_with_az: Any,
 ) -> Any:
-    """Keep address and token as a profile, once the portal has shown who it is; the token is sent only then."""
+    """Keep address and token as a profile, once the portal has shown who it is; the token is sent only then.
+
+    The flags by which scripts sign in to Azure change nothing for who is signed in.
+    """
     wanted = url or os.environ.get(URL_VARIABLE)
+    if not wanted and any(as_with_az.values()) and profiles.read().all:
+        print(f"Signed in to {profiles.current().url}, as before.", file=sys.stderr)
+        return list_all()
     if not wanted:
         raise UsageFault(
             "Which portal? 'portico login --url https://<host>:8443 --token …'. A portal of your own needs no "

@@ -19,6 +19,16 @@ COLUMNS = {
 }
 PROFILE = argument("profile", help="This profile, not the one in use.")
 LOCAL_CONFIG = switch("local", help="The file in this folder: .portico/config.")
+# How scripts sign in to Azure: taken, so that they go on with the profile in use.
+AS_WITH_AZ = (
+    switch("service_principal", help="As with az: keeps the profile in use."),
+    switch("identity", "--identity", "-i", help="As with az: keeps the profile in use."),
+    switch("use_device_code", help="As with az: keeps the profile in use."),
+    switch("allow_no_subscriptions", help="Ignored."),
+    argument("username", "--username", "-u", help="Ignored."),
+    argument("password", "--password", "-p", help="Ignored."),
+    argument("tenant", "--tenant", "-t", help="Ignored."),
+)
 
 COMMANDS = (
     Command(
@@ -42,6 +52,7 @@ COMMANDS = (
                 "name", "--name", "-n", help="Name of the profile; host and port if not given."
             ),
             switch("yes", "--yes", "-y", help="Trust the authority that is found."),
+            *AS_WITH_AZ,
         ),
         columns=COLUMNS,
         examples=(

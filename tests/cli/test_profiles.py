@@ -94,6 +94,15 @@ def test_the_access_token_for_scripts_has_the_fields_of_az() -> None:
     }
 
 
+def test_a_script_that_signs_in_to_azure_goes_on_with_the_profile_in_use() -> None:
+    with pytest.raises(UsageFault, match="Which portal"):
+        account.login(service_principal=True, username="app", password="secret")
+    sign_in("one")
+    assert [told["name"] for told in account.login(identity=True)] == ["one"]
+    with pytest.raises(UsageFault, match="Which portal"):
+        account.login()
+
+
 def test_an_empty_input_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTICO_TOKEN", "two words")
     with pytest.raises(UsageFault, match="Copy it whole"):
