@@ -71,6 +71,7 @@ OTHERS = {
     "run-children": TABLE,
     "run-data": TABLE,
     "blobs": SIGNED,
+    "blobs-unsupported": REST,
     "arm-unsupported": REST,
 }
 TOKEN = re.compile(r"eyJ\w{20}|ptcs?_[\w-]{20}")
