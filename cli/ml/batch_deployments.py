@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 from azure.ai.ml import load_batch_deployment
+from azure.ai.ml.entities._load_functions import (
+    load_model_batch_deployment,
+    load_pipeline_component_batch_deployment,
+)
 
 from cli.faults import UsageFault
 from cli.ml.online_deployments import code_of, environment_of, model_of
 from cli.session import Session
-from cli.yaml_files import dump, load_entity, reload_entity
+from cli.yaml_files import dump, load_entity, read, reload_entity
 
 
 def create(
@@ -48,7 +53,7 @@ def create(
     }
     if set_default and no_wait:
         raise UsageFault("--set-default needs the deployment to be there: leave out --no-wait.")
-    deployment = load_entity(load_batch_deployment, file, flags, sets)
+    deployment = load_entity(loader_of(file), file, flags, sets)
     made = _write(session, deployment, "Creating", no_wait, skip_script_validation)
     if set_default:
         _make_default(session, deployment.endpoint_name, deployment.name)
@@ -67,7 +72,7 @@ def update(
     """A file is the whole wish; without one the deployment as it is, changed by `--set`."""
     if file is not None:
         flags = {"name": name, "endpoint_name": endpoint_name}
-        deployment = load_entity(load_batch_deployment, file, flags, sets)
+        deployment = load_entity(loader_of(file), file, flags, sets)
     elif name and endpoint_name:
         found = session.ml.batch_deployments.get(name, endpoint_name)
         deployment = reload_entity(load_batch_deployment, found, sets or [])
@@ -75,6 +80,17 @@ def update(
     else:
         raise UsageFault("Which deployment? --name and --endpoint-name, or --file with a YAML.")
     return _write(session, deployment, "Updating", no_wait, skip_script_validation)
+
+
+def loader_of(file: str | None) -> Callable[..., Any]:
+    """The SDK reads each layout of the YAML by another function: `type: model`, `type: pipeline`, or the flat one."""
+    document = read(file) if file else {}
+    kind = str(document.get("type", "")).lower() if isinstance(document, dict) else ""
+    if kind == "model":
+        return load_model_batch_deployment  # type: ignore[no-any-return]
+    if kind == "pipeline":
+        return load_pipeline_component_batch_deployment  # type: ignore[no-any-return]
+    return load_batch_deployment  # type: ignore[no-any-return]
 
 
 def show(session: Session, name: str, endpoint_name: str) -> Any:
