@@ -26,6 +26,7 @@ from deployments.models import BatchDeployment
 from endpoints import batch as endpoints
 from endpoints.models import BatchEndpoint
 from portal.pages import go, is_swap, render_page, toast
+from portal.studio.as_code.forms import Forms
 from portal.studio.batch_form import (
     SHOWN_AS,
     TEMPLATE,
@@ -34,6 +35,13 @@ from portal.studio.batch_form import (
     initial_of,
     spec_from,
 )
+from portal.studio.code_batch import (
+    delete_code,
+    delete_deployment_code,
+    deployment_code,
+    endpoint_code,
+)
+from portal.studio.code_part import asks_for_code, code_part, samples_of
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access
@@ -65,9 +73,15 @@ def endpoint_list(request: StudioRequest) -> HttpResponse:
 def details(request: StudioRequest, batch: str) -> HttpResponse:
     """What the endpoint is, and its deployments with what each says."""
     endpoint = _find(request, batch)
+    deployments = list(with_facts(endpoint.deployments.order_by("created_at", "pk")))
     context = {
         "endpoint": endpoint,
-        "deployments": list(with_facts(endpoint.deployments.order_by("created_at", "pk"))),
+        "deployments": deployments,
+        "delete_samples": samples_of(request, delete_code(request, endpoint)),
+        "delete_dialogs": [
+            (row, samples_of(request, delete_deployment_code(request, endpoint, spec_of(row))))
+            for row in deployments
+        ],
         "computes": {
             name.lower() for name in request.workspace.computes.values_list("name", flat=True)
         },
@@ -88,7 +102,8 @@ def create(request: StudioRequest) -> HttpResponse:
         toast(request, _("Batch endpoint %(name)s was created.") % {"name": made.name})
         return go(request, _url(request, "batch_endpoint", made.name))
 
-    return _form_page(request, "endpoints/batch_form.html", form, make, {})
+    code = endpoint_code(request, form)
+    return _form_page(request, "endpoints/batch_form.html", form, make, code, {})
 
 
 @studio_page(WRITE)
@@ -104,8 +119,9 @@ def edit(request: StudioRequest, batch: str) -> HttpResponse:
         toast(request, _("Saved."))
         return go(request, _url(request, "batch_endpoint", endpoint.name))
 
+    code = endpoint_code(request, form, endpoint)
     context = {"endpoint": endpoint}
-    return _form_page(request, "endpoints/batch_form.html", form, change, context)
+    return _form_page(request, "endpoints/batch_form.html", form, change, code, context)
 
 
 @studio_page(WRITE)
@@ -149,8 +165,9 @@ def create_deployment(request: StudioRequest, batch: str) -> HttpResponse:
         toast(request, _("Deployment %(name)s was created.") % {"name": made.name})
         return go(request, _url(request, "batch_endpoint", endpoint.name))
 
+    code = deployment_code(request, form, endpoint)
     context = {"endpoint": endpoint, "template_script": TEMPLATE}
-    return _form_page(request, "deployments/batch_form.html", form, make, context)
+    return _form_page(request, "deployments/batch_form.html", form, make, code, context)
 
 
 @studio_page(WRITE_DEPLOYMENT)
@@ -180,8 +197,9 @@ def edit_deployment(request: StudioRequest, batch: str, deployment: str) -> Http
         toast(request, _("Saved. New jobs use it."))
         return go(request, _url(request, "batch_endpoint", endpoint.name))
 
+    code = deployment_code(request, form, endpoint, current)
     context = {"endpoint": endpoint, "deployment": found, "template_script": TEMPLATE}
-    return _form_page(request, "deployments/batch_form.html", form, change, context)
+    return _form_page(request, "deployments/batch_form.html", form, change, code, context)
 
 
 @studio_page("batchEndpoints/deployments/delete")
@@ -200,9 +218,12 @@ def _form_page(
     page: str,
     form: Any,
     verb: Callable[[], HttpResponse],
+    code: Forms,
     context: dict[str, Any],
 ) -> HttpResponse:
     """The form, or what comes after it; what is wrong is listed above it."""
+    if asks_for_code(request):
+        return code_part(request, code)
     problems: list[Problem] = []
     if request.method == "POST":
         problems = problems_of(form)
@@ -214,7 +235,14 @@ def _form_page(
     status = 422 if problems else 200
     if problems and is_swap(request):
         return render(request, "parts/_problems.html", {"problems": problems}, status=status)
-    facts = {"form": form, "problems": problems, "workspace": request.workspace, **context}
+    facts = {
+        "form": form,
+        "problems": problems,
+        "workspace": request.workspace,
+        "code_samples": samples_of(request, code),
+        "code_url": request.path,
+        **context,
+    }
     return render(request, page, facts, status=status)
 
 

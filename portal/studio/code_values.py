@@ -17,13 +17,15 @@ from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.specs import DeploymentSpec
 from deployments.staging import environment_spec_of
 from endpoints.models import OnlineEndpoint
-from portal.studio.as_code import changes
+from portal.studio.as_code import changes, computes
 from portal.studio.as_code.place import Place
 from portal.studio.as_code.values import IMAGE, Deployment, Endpoint, Local, Model, Packages
 from portal.studio.deployment_form import DeploymentForm
 from portal.studio.intake import paths_of
 from workspaces import catalog, plain_yaml
+from workspaces.computes import ComputeSpec
 from workspaces.errors import UserError
+from workspaces.models import Compute as ComputeRow
 from workspaces.models import EnvironmentVersion
 
 REGISTRY = "azureml://registries/azureml/environments/{name}/labels/latest"
@@ -52,7 +54,7 @@ def deployment_of(place: Place, endpoint: str, spec: DeploymentSpec) -> Deployme
         model=_model_of(place, spec),
         code=place.reference("codes", code.code.name, code.version) if code else None,
         scoring_script=spec.scoring_script,
-        environment=_environment_of(place, spec.environment),
+        environment=environment_reference(place, spec.environment),
         environment_variables=spec.environment_variables,
         instance_type=spec.instance_type,
         instance_count=spec.instance_count,
@@ -95,9 +97,25 @@ def without_secrets(deployment: Deployment) -> Deployment:
     )
 
 
+def compute_values(spec: ComputeSpec) -> computes.Compute:
+    return computes.Compute(
+        spec.name,
+        spec.kind == ComputeRow.Kind.KUBERNETES,
+        spec.instance_type,
+        spec.tier,
+        spec.min_instances,
+        spec.max_instances,
+        spec.idle_seconds,
+        spec.namespace,
+        spec.resource_id,
+        spec.description,
+        spec.tags,
+    )
+
+
 def typed_endpoint(form: Form) -> Endpoint:
     """What stands in the first step of the wizard, right or not."""
-    values = _Typed(form)
+    values = Typed(form)
     return Endpoint(
         values.text("endpoint_name") or "my-endpoint",
         values.text("auth_mode"),
@@ -114,7 +132,7 @@ def typed_deployment(
     current: DeploymentSpec | None = None,
 ) -> tuple[Deployment, Model | None]:
     """What stands in the form, right or not, and the model that is to be registered by a name."""
-    values = _Typed(form)
+    values = Typed(form)
     kept = deployment_of(place, endpoint, current) if current else None
     model, register = _typed_model(request, values, kept)
     script = values.text("scoring_script").strip() or "score.py"
@@ -147,7 +165,7 @@ def typed_deployment(
 
 
 def takes_all_traffic(form: DeploymentForm) -> bool:
-    return bool(_Typed(form)["all_traffic"])
+    return bool(Typed(form)["all_traffic"])
 
 
 def uploaded(paths: Sequence[str], *, folder: str) -> Local:
@@ -177,7 +195,7 @@ def packages_of(environment: EnvironmentVersion) -> Packages:
     return Packages(_mapping(environment.conda_file), image)
 
 
-class _Typed(dict[str, Any]):
+class Typed(dict[str, Any]):
     """The fields of a form as far as they can be read, and what the form begins with for the others."""
 
     def __init__(self, form: Form) -> None:
@@ -202,7 +220,7 @@ class _Typed(dict[str, Any]):
 
 
 def _typed_model(
-    request: HttpRequest, values: _Typed, kept: Deployment | None
+    request: HttpRequest, values: Typed, kept: Deployment | None
 ) -> tuple[str | Local | None, Model | None]:
     source = values["model_source"]
     if source == "keep" and kept:
@@ -219,7 +237,7 @@ def _typed_model(
 
 
 def _typed_code(
-    request: HttpRequest, values: _Typed, kept: Deployment | None, script: str
+    request: HttpRequest, values: Typed, kept: Deployment | None, script: str
 ) -> str | Local | None:
     source = values["code_source"]
     if source == "keep" and kept:
@@ -231,7 +249,7 @@ def _typed_code(
     return Local(SOURCE, texts={script: values.text("script")})
 
 
-def _typed_environment(values: _Typed, kept: Deployment | None) -> str | Packages | None:
+def _typed_environment(values: Typed, kept: Deployment | None) -> str | Packages | None:
     source = values["environment_source"]
     if source == "keep" and kept:
         return kept.environment
@@ -254,7 +272,7 @@ def _model_of(place: Place, spec: DeploymentSpec) -> str | None:
     return f"azureml:{model}"
 
 
-def _environment_of(place: Place, wanted: EnvironmentVersion | None) -> str | None:
+def environment_reference(place: Place, wanted: EnvironmentVersion | None) -> str | None:
     if wanted is None:
         return None
     if not wanted.environment.is_anonymous:

@@ -11,9 +11,13 @@ from deployments.installation import runtime
 from deployments.models import BatchDeployment, Instance, OnlineDeployment
 from deployments.usages import usages_of
 from portal.pages import render_page
+from portal.studio.as_code import computes
+from portal.studio.code_part import place_of
+from portal.studio.code_values import compute_values
 from portal.studio.deployment_form import has_room
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, quota
+from workspaces.computes import spec_of
 from workspaces.models import Compute, InstanceType
 
 
@@ -55,9 +59,17 @@ def instance_types(request: StudioRequest) -> HttpResponse:
     return render_page(request, page, part, context)
 
 
-def _computes(request: StudioRequest) -> list[tuple[Compute, int]]:
-    """Each with the number of batch deployments that name it."""
+def _computes(request: StudioRequest) -> list[tuple[Compute, int, list[dict[str, str]]]]:
+    """Each with the number of batch deployments that name it, and with its deletion as code."""
     named = BatchDeployment.objects.filter(endpoint__workspace=request.workspace)
     uses = dict(named.values_list("compute").annotate(count=Count("pk")).order_by())
     rows = request.workspace.computes.select_related("instance_type")
-    return [(row, uses.get(row.name, 0)) for row in rows]
+    place = place_of(request)
+    return [
+        (
+            row,
+            uses.get(row.name, 0),
+            computes.delete(place, compute_values(spec_of(row))).samples(place),
+        )
+        for row in rows
+    ]

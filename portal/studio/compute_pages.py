@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -13,6 +14,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from portal.pages import go, is_swap, toast
+from portal.studio.as_code import computes
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
+from portal.studio.code_values import Typed, compute_values
 from portal.studio.deployment_form import DEFAULT_TYPE, PairsField
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
@@ -124,6 +129,8 @@ class ComputeForm(forms.Form):
 def create(request: StudioRequest) -> HttpResponse:
     """The form of a new compute."""
     form = ComputeForm(request.POST or None)
+    if asks_for_code(request):
+        return code_part(request, _code(request, form))
     if request.method != "POST":
         return _page(request, form)
     problems = problems_of(form)
@@ -147,6 +154,8 @@ def edit(request: StudioRequest, compute: str) -> HttpResponse:
     current = spec_of(found)
     initial = {name: getattr(current, name) for name in current.__dataclass_fields__}
     form = ComputeForm(request.POST or None, initial=initial, current=current)
+    if asks_for_code(request):
+        return code_part(request, _code(request, form, current))
     if request.method != "POST":
         return _page(request, form, compute=found)
     problems = problems_of(form)
@@ -190,8 +199,24 @@ def _page(
         "problems": problems or [],
         "compute": compute,
         "workspace": request.workspace,
+        "code_samples": samples_of(
+            request, _code(request, form, spec_of(compute) if compute else None)
+        ),
+        "code_url": request.path,
     }
     return render(request, "workspaces/compute_form.html", context, status=status)
+
+
+def _code(request: StudioRequest, form: ComputeForm, current: ComputeSpec | None = None) -> Forms:
+    """What stands in the form, right or not."""
+    values = Typed(form)
+    base = current or ComputeSpec(name=values.text("name") or "my-compute")
+    facts = {
+        name: values[name]
+        for name in values
+        if name in base.__dataclass_fields__ and values[name] not in (None, "")
+    }
+    return computes.write(place_of(request), compute_values(replace(base, **facts)))
 
 
 def _find(request: StudioRequest, name: str) -> Compute:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from portal.studio.as_code import assets, changes, online, tokens
+from portal.studio.as_code import assets, batch, changes, computes, online, tokens
 from portal.studio.as_code.deployments import milliseconds
 from portal.studio.as_code.forms import Forms
 from portal.studio.as_code.place import Place
@@ -41,6 +41,18 @@ TYPED = Deployment(
 STANDING = replace(TYPED, code="azureml:/codes/c/versions/1", environment="azureml:env:1")
 
 
+NIGHTLY = batch.BatchEndpoint("nightly", "It's\nnightly", {"team": "risk"}, "heavy")
+HEAVY = batch.BatchDeployment(
+    "nightly",
+    "heavy",
+    "azureml:m:1",
+    Local("src", texts={"score.py": SCRIPT}),
+    environment="azureml:e:1",
+    environment_variables={"A": "b"},
+    compute="cpu",
+)
+
+
 def every_form() -> dict[str, Forms]:
     folder = Local("model", files=("a b.bin", "deep/c.bin"))
     return {
@@ -65,6 +77,17 @@ def every_form() -> dict[str, Forms]:
         ),
         "data": assets.register_data(PLACE, Data("d", Local("d.csv", False), "uri_file")),
         "address": assets.register_data(PLACE, Data("d", "https://host/a/", version="7")),
+        "batch endpoint": batch.write_endpoint(PLACE, NIGHTLY, is_new=True),
+        "batch edit": batch.write_endpoint(PLACE, NIGHTLY, is_new=False),
+        "batch delete": batch.delete_endpoint(PLACE, NIGHTLY),
+        "batch deployment": batch.write_deployment(PLACE, HEAVY, is_new=True, is_default=True),
+        "batch update": batch.write_deployment(
+            PLACE, replace(HEAVY, code="azureml:/codes/c/versions/1"), is_new=False
+        ),
+        "batch deployment delete": batch.delete_deployment(PLACE, HEAVY),
+        "compute": computes.write(PLACE, computes.Compute("cpu", size="Standard_F2s_v2")),
+        "compute attach": computes.write(PLACE, computes.Compute("k8s", True, resource_id="x")),
+        "compute delete": computes.delete(PLACE, computes.Compute("cpu")),
         "token": tokens.create_token(PLACE, "laptop", scope="read", days=30),
         "hostile names": online.create(
             PLACE,
@@ -97,7 +120,7 @@ def test_every_text_is_what_it_says_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_bodies_are_json(name: str) -> None:
     bodies = re.findall(r"<<'JSON_*'(?: &&)?\n(.*?)\nJSON", FORMS[name].rest, re.S)
-    assert bodies or name in {"delete", "delete deployment"}
+    assert bodies or "delete" in name
     assert all(isinstance(json.loads(body), dict) for body in bodies)
 
 

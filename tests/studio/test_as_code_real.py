@@ -54,6 +54,16 @@ DEPLOYMENT = {
     "all_traffic": "on",
 }
 LANGUAGES = ("cli", "python", "rest", "yaml")
+YAML_FILES = (
+    "endpoint",
+    "deployment",
+    "model",
+    "environment",
+    "data",
+    "batch-endpoint",
+    "batch-deployment",
+    "compute",
+)
 SECONDS = 300
 
 
@@ -90,7 +100,7 @@ class Studio:
             words = [sys.executable, "-W", "ignore", "-c", code["python"]]
             return self.call(words)
         if language == "yaml":
-            for name in ("endpoint", "deployment", "model", "environment", "data"):
+            for name in YAML_FILES:
                 if name in code:
                     (self.folder / f"{name}.yml").write_text(code[name])
             return self.call(["bash", "-c", command])
@@ -358,6 +368,93 @@ def test_models_environments_and_data_are_registered_in_every_language(studio: S
             assert told["description"] == f"by {language}, it's so"
             if noun == "environment":
                 assert "six==1.16.0" in told["condaFile"]
+
+
+def test_batch_endpoints_and_deployments_in_every_language(studio: Studio) -> None:
+    """Make, edit and delete both, with a script that was typed in."""
+    compute = studio.house.tls_url + WORKSPACE + "/computes/code-cpu"
+    body = {
+        "location": "local",
+        "properties": {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS3_v2"}},
+    }
+    facts: Any = {
+        "headers": studio.house.authorization,
+        "verify": studio.house.tls,
+        "trust_env": False,
+    }
+    assert httpx.put(compute, json=body, **facts).status_code in {200, 201}
+    model = studio.code("/w/main/models/register", name="code-batch", paths="weights/w.txt")
+    studio.run("cli", model)
+    environment = studio.code(
+        "/w/main/environments/register", name="code-batch", kind="conda", conda_file=CONDA
+    )
+    studio.run("cli", environment)
+    for language in LANGUAGES:
+        batch_in(studio, language, f"batch-{language}")
+    assert httpx.delete(compute, **facts).status_code in {200, 202, 204}
+
+
+def test_computes_in_every_language(studio: Studio) -> None:
+    for language in LANGUAGES:
+        name = f"code-{language}"
+        fields = {"kind": "amlcompute", "instance_type": "Standard_F2s_v2", "max_instances": "3"}
+        code = studio.code("/w/main/compute/create", name=name, description="It's", **fields)
+        studio.run(language, code, "portico ml compute create -f compute.yml")
+        code = studio.code(f"/w/main/compute/{name}/edit", max_instances="5", tags="team=risk")
+        studio.run(language, code, "portico ml compute create -f compute.yml")
+        told = studio.ask(f"computes/{name}")
+        assert told["tags"] == {"team": "risk"}
+        assert told["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 5
+        page = studio.client.get("/w/main/compute").text
+        folds = {fold for fold, _, text in CODE.findall(page) if name in text}
+        code = studio.code("/w/main/compute", folds.pop())
+        studio.run("rest" if language == "yaml" else language, code)
+        studio.until_gone(f"computes/{name}")
+
+
+def batch_in(studio: Studio, language: str, name: str) -> None:
+    page, path = f"/w/main/batch-endpoints/{name}", f"batchEndpoints/{name}"
+    code = studio.code("/w/main/batch-endpoints/create", name=name, description="It's\nnew")
+    studio.run(language, code, "portico ml batch-endpoint create -f batch-endpoint.yml")
+    fields = {
+        "model_version": "code-batch:1",
+        "code_source": "write",
+        "script": "def init():\n    pass\n\n\ndef run(files):\n    return files\n",
+        "scoring_script": "score.py",
+        "environment_version": "code-batch:1",
+        "environment_variables": "MODE=it's",
+        "compute": "code-cpu",
+        "mini_batch_size": "3",
+        "output_action": "append_row",
+        "output_file_name": "rows.csv",
+        "logging_level": "debug",
+    }
+    code = studio.code(f"{page}/deployments/create", **fields, name="heavy", is_default="on")
+    files = f"mkdir -p src && cat > src/score.py <<'END'\n{fields['script']}END\n"
+    studio.run(
+        language,
+        code,
+        f"{files}portico ml batch-deployment create -f batch-deployment.yml --set-default",
+    )
+    told = studio.ask(f"{path}/deployments/heavy")["properties"]
+    assert (told["miniBatchSize"], told["outputFileName"]) == (3, "rows.csv")
+    assert told["environmentVariables"] == {"MODE": "it's"}
+    assert studio.ask(path)["properties"]["defaults"] == {"deploymentName": "heavy"}
+    kept = {"model_version": "keep", "code_source": "keep", "environment_version": "keep"}
+    code = studio.code(
+        f"{page}/deployments/heavy/edit", **{**fields, **kept, "mini_batch_size": "5"}
+    )
+    studio.run(language, code, "portico ml batch-deployment update -f batch-deployment.yml")
+    assert studio.ask(f"{path}/deployments/heavy")["properties"]["miniBatchSize"] == 5
+    code = studio.code(f"{page}/edit", description="Other", tags="team=risk")
+    studio.run(language, code, "portico ml batch-endpoint update -f batch-endpoint.yml")
+    endpoint = studio.ask(path)
+    assert (endpoint["properties"]["description"], endpoint["tags"]) == ("Other", {"team": "risk"})
+    assert endpoint["properties"]["defaults"] == {"deploymentName": "heavy"}
+    # There is no YAML that deletes.
+    code = studio.code(page, "delete-endpoint-code")
+    studio.run("rest" if language == "yaml" else language, code)
+    studio.until_gone(path)
 
 
 def test_the_same_model_again_is_its_next_version(studio: Studio) -> None:

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from endpoints.models import OnlineEndpoint
-from tests.factories import Cast, make_model, make_online_endpoint
+from tests.factories import Cast, make_batch_endpoint, make_model, make_online_endpoint
 from tests.studio.test_access_matrix import nothing_changes
 from tests.studio.test_create import filled
 from workspaces import vault
@@ -62,6 +62,14 @@ DIALOGS = {
     "models/register": {"model"},
     "environments/register": {"environment"},
     "data/register": {"data"},
+    "compute": {"compute"},
+    "compute/create": {"compute"},
+    "compute/cpu/edit": {"compute"},
+    "batch-endpoints/create": {"batch-endpoint"},
+    "batch-endpoints/nightly": {"batch-endpoint", "batch-deployment"},
+    "batch-endpoints/nightly/edit": {"batch-endpoint"},
+    "batch-endpoints/nightly/deployments/create": {"batch-deployment"},
+    "batch-endpoints/nightly/deployments/default/edit": {"batch-deployment"},
 }
 
 
@@ -69,6 +77,7 @@ DIALOGS = {
 def test_every_dialog_has_all_forms(
     alice: Client, cast: Cast, endpoint: OnlineEndpoint, rest: str
 ) -> None:
+    make_batch_endpoint(cast.workspace, "nightly", deployments=["default"])
     page = alice.get(url_of(cast, rest))
     assert set(code_of(page)) == DIALOGS[rest] | {"cli", "python", "rest", "set-up"}
     assert "View as code" in page.content.decode()
@@ -178,6 +187,48 @@ def test_both_keys_have_their_own_code(
     page = html.unescape(alice.get(url_of(cast, "endpoints/churn/consume")).content.decode())
     assert "--key-type primary" in page
     assert "--key-type secondary" in page
+
+
+def test_a_batch_deployment_is_followed_while_it_is_filled_in(alice: Client, cast: Cast) -> None:
+    make_batch_endpoint(cast.workspace, "nightly", deployments=["default"])
+    page = url_of(cast, "batch-endpoints/nightly/deployments")
+    fields = {
+        "name": "heavy",
+        "model_version": "m:1",
+        "code_source": "write",
+        "script": "def run(files): ...",
+        "compute": "cpu",
+        "mini_batch_size": "3",
+        "output_action": "summary_only",
+        "environment_variables": "MODE=fast",
+        "is_default": "on",
+    }
+    code = ask(alice, f"{page}/create", **fields)
+    told = yaml.safe_load(code["batch-deployment"])
+    assert (told["name"], told["model"], told["settings"]["mini_batch_size"]) == (
+        "heavy",
+        "azureml:m:1",
+        3,
+    )
+    assert "output_file_name" not in told["settings"]
+    assert "--set-default" in code["cli"]
+    assert "def run(files)" in code["python"]
+    kept = {**fields, "model_version": "keep", "code_source": "keep"}
+    edited = ask(alice, f"{page}/default/edit", **kept)
+    assert yaml.safe_load(edited["batch-deployment"])["name"] == "default"
+    assert "batch-deployment update" in edited["cli"]
+
+
+def test_a_compute_is_followed_while_it_is_described(alice: Client, cast: Cast) -> None:
+    url = url_of(cast, "compute/create")
+    fields = {"name": "big", "kind": "amlcompute", "instance_type": "Standard_F2s_v2"}
+    code = ask(alice, url, **fields, max_instances="4", idle_seconds="60", tags="team=risk")
+    told = yaml.safe_load(code["compute"])
+    assert (told["name"], told["size"], told["max_instances"]) == ("big", "Standard_F2s_v2", 4)
+    assert '"nodeIdleTimeBeforeScaleDown": "PT60S"' in code["rest"]
+    attached = ask(alice, url, name="k8s", kind="kubernetes", namespace="ml")
+    assert yaml.safe_load(attached["compute"])["type"] == "kubernetes"
+    assert "begin_attach" in attached["python"]
 
 
 def test_registering_says_where_the_files_are_and_which_version_comes(
