@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.computes import KINDS, SSH_ACCESS, TIERS
+from api.computes import KINDS, NODE_STATES, SSH_ACCESS, TIERS
 from api.schemas.operations import (
     IDENTITY,
     PAGED,
@@ -39,6 +39,12 @@ SCALE: Json = {
     "nodeIdleTimeBeforeScaleDown": duration(),
 }
 SSH: Json = {"adminUserName": text(), "adminUserSshPublicKey": text()}
+NODES_NOW: Json = {
+    "allocationState": text(),
+    "currentNodeCount": whole(),
+    "targetNodeCount": whole(),
+    "nodeStateCounts": record(optional={f"{state}NodeCount": whole() for state in NODE_STATES}),
+}
 INSTANCE_TYPES = mapping(anything(), "Of a Kubernetes cluster: name → nodeSelector and resources.")
 CLUSTER: Json = {
     "vmSize": text("An instance type."),
@@ -91,6 +97,8 @@ COMPUTE = resource(
                     "vmSize": or_null(text()),
                     "defaultInstanceType": or_null(text()),
                     "osType": text(),
+                    "userAccountCredentials": record(optional=SSH),
+                    **NODES_NOW,
                     "scaleSettings": record(SCALE),
                 }
             ),

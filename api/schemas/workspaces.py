@@ -32,6 +32,7 @@ WORKSPACE = resource(
             "friendlyName": text(),
             "description": text(),
             "workspaceId": text(format="uuid"),
+            "discoveryUrl": text("Where the SDK asks for the run history."),
             "provisioningState": choice(("Succeeded",)),
             "publicNetworkAccess": choice(("Enabled",)),
         }

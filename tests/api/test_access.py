@@ -8,10 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from django.db import transaction
 from django.urls import URLPattern, resolve
 from django.utils import timezone
 
+from api.schemas.document import document_of
 from api.urls import urlpatterns
 from tests.api.conftest import Api, speak_as, store_assets
 from tests.factories import (
@@ -196,6 +199,46 @@ def things(cast: Cast) -> None:
 def test_the_owner_may(alice: Api, route: Route) -> None:
     reply = alice.ask(route.method, route.address(alice.workspace.arm_id), route.body)
     assert reply.status == route.owner, reply
+
+
+def test_answers_have_the_fields_that_the_openapi_document_names_and_no_others(alice: Api) -> None:
+    """A field that is told is in the module of its family in `api/schemas/`."""
+    document = closed(document_of("api.urls"))
+    operations = {
+        operation["operationId"]: operation
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
+    faults = []
+    for route in ROUTES:
+        with transaction.atomic():
+            reply = alice.ask(route.method, route.address(alice.workspace.arm_id), route.body)
+            transaction.set_rollback(True)
+        name = str(resolve(route.address(PLACE)).url_name)
+        words = name.removeprefix("arm-").replace("-", "_")
+        told = operations[f"{route.method.lower()}_{words}"]["responses"][str(reply.status)]
+        assert ("content" in told) == bool(reply.text), (route, reply)
+        if "content" in told:
+            schema = told["content"]["application/json"]["schema"]
+            validator = jsonschema_rs.validator_for(
+                {**schema, "components": document["components"]}
+            )
+            faults += [
+                f"{route.method} {route.path} {reply.status}: {error.instance_path} {error.message}"
+                for error in validator.iter_errors(reply.json)
+            ]
+    assert faults == []
+
+
+def closed(tree: Any) -> Any:
+    """The same schema, in which objects have no fields but those that are named."""
+    if isinstance(tree, list):
+        return [closed(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    found = {key: closed(value) for key, value in tree.items()}
+    is_schema = found.get("type") == "object" and isinstance(found.get("properties"), dict)
+    return {"additionalProperties": False, **found} if is_schema else found
 
 
 def test_the_reader_may_only_read(bob: Api) -> None:
