@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all tests: the fast and the thorough circle in parallel, then those that start real processes, one after the other.
+# Runs all tests. What waits for clients runs in parallel; what kills processes and watches the clock, one after the other.
 set -u
 python=$1
 failed=0
@@ -19,5 +19,6 @@ circle() {
 
 circle "fast" -n auto
 circle "thorough" -n auto -m "thorough and not real"
-circle "real" -m "real or browser or sdk"
+circle "sdk" -n auto --dist loadfile -m sdk
+circle "real" -m "(real or browser) and not sdk"
 exit "$failed"

@@ -22,7 +22,7 @@ from cli.client import run
 from tests.house import ROOT
 
 # The SDK's own warnings tell nothing of ours.
-pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.real, pytest.mark.sdk, pytest.mark.filterwarnings("ignore")]
 
 OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 SECONDS = 120

@@ -16,7 +16,7 @@ from cli.client import run
 from tests.house import House
 
 # The SDK's own warnings tell nothing of ours.
-pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.real, pytest.mark.sdk, pytest.mark.filterwarnings("ignore")]
 
 ENDPOINT = "local-registered"
 SCOPE = dict.fromkeys(("resource_group", "workspace", "subscription", "profile"), "")

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.sdk
 DRIVE = Path(__file__).with_name("drive_batch.py")
 
 
+@pytest.mark.parametrize("sdk", ["1.35.2", "1.31.0"], indirect=True)
 def test_computes_and_batch_endpoints(house: House, sdk: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,

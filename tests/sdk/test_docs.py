@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import House
+from tests.sdk.conftest import NEWEST
 
 pytestmark = pytest.mark.sdk
 
@@ -54,10 +55,12 @@ def run(house: House, sdk: Path, folder: Path, kind: str, *, without: tuple[str,
     return done.stdout
 
 
+@pytest.mark.parametrize("sdk", [NEWEST], indirect=True)
 def test_the_session_of_the_page(house: House, sdk: Path, tmp_path: Path) -> None:
     assert run(house, sdk, tmp_path, SESSION).strip().endswith("all done")
 
 
+@pytest.mark.parametrize("sdk", [NEWEST], indirect=True)
 def test_the_client_that_is_told_by_keywords(house: House, sdk: Path, tmp_path: Path) -> None:
     told = run(house, sdk, tmp_path, KEYWORDS, without=("ARM_CLOUD_METADATA_URL",))
     assert told.strip() == "['main']"
