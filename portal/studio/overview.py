@@ -27,6 +27,7 @@ from portal.studio.endpoint_frame import TABS, Rights, rights_of
 from portal.studio.endpoint_list import HEALTH_LABELS, Row, rows_of
 from portal.studio.health import DEGRADED, DELETING, EMPTY, UNHEALTHY
 from portal.studio.scope import StudioRequest, studio_page
+from portal.templatetags.studio import percent
 from workspaces.models import Workspace
 
 RECENT = 8
@@ -74,6 +75,7 @@ def overview(request: StudioRequest) -> HttpResponse:
     can = rights_of(request.role)
     load = SampleLoad.objects.filter(workspace=workspace).first()
     steps = _steps(workspace, rows)
+    totals = figures.of_workspace(workspace)
     is_loading = load is not None and load.state in {
         SampleLoad.State.WANTED,
         SampleLoad.State.DEPLOYING,
@@ -82,8 +84,8 @@ def overview(request: StudioRequest) -> HttpResponse:
         "can": can,
         "health": health_counts(rows),
         "endpoint_count": len(rows),
-        "totals": figures.of_workspace(workspace),
-        "attention": list(islice(attention(workspace, rows), MOST_ATTENTION)),
+        "totals": totals,
+        "attention": list(islice(attention(workspace, rows, totals.failing), MOST_ATTENTION)),
         "activities": [told(item) for item in described(workspace.activities.all())[:RECENT]],
         "load": load,
         "is_loading": is_loading,
@@ -124,7 +126,9 @@ def health_counts(rows: list[Row]) -> list[tuple[str, str | Promise, int]]:
     ]
 
 
-def attention(workspace: Workspace, rows: list[Row]) -> Iterator[Attention]:
+def attention(
+    workspace: Workspace, rows: list[Row], failing: dict[int, float]
+) -> Iterator[Attention]:
     """Failed deployments first, then endpoints that do not answer well, then those without traffic."""
     failed = (
         OnlineDeployment.objects.filter(
@@ -140,16 +144,27 @@ def attention(workspace: Workspace, rows: list[Row]) -> Iterator[Attention]:
         subject = f"{deployment.endpoint.name} / {deployment.name}"
         yield Attention("Failed", subject, url, cause, _("See why"), url)
     for row in sorted(rows, key=lambda row: (row.rank, row.sort_name)):
-        found = _attention_to(workspace, row)
+        found = _attention_to(workspace, row, failing.get(row.id))
         if found is not None:
             yield found
 
 
-def _attention_to(workspace: Workspace, row: Row) -> Attention | None:
-    """What an endpoint itself needs; None if nothing, or if its failed deployment says it all."""
+def _attention_to(
+    workspace: Workspace, row: Row, failed_percent: float | None
+) -> Attention | None:
+    """What an endpoint itself needs; None if nothing, or if its failed deployment says it all.
+
+    `failed_percent` is given if more of its requests fail than an endpoint that is well lets fail.
+    """
     address = [workspace.name, row.name]
     if row.health.word in (UNHEALTHY, DEGRADED) and not _is_told(row):
         state, text, action, way = row.health.word, row.health.detail, _("View logs"), "logs"
+    elif failed_percent is not None:
+        words = _(
+            "%(share)s of its requests failed in the last 15 minutes (5xx, 408, 424 or 429)."
+        )
+        text = words % {"share": percent(failed_percent)}
+        state, action, way = DEGRADED, _("View logs"), "logs"
     elif row.deployments and not row.traffic and not row.is_busy:
         text = _("No deployment has traffic: requests get 404.")
         state, action, way = "NoTraffic", _("Update traffic"), "traffic"

@@ -288,6 +288,36 @@ def test_what_needs_attention_is_listed_with_a_way_out(alice: Client, cast: Cast
     assert "It broke." in words(page)
 
 
+@pytest.mark.parametrize(("code", "is_failing"), [(500, True), (424, True), (400, False)])
+def test_the_figure_of_failed_requests_is_red_only_with_the_endpoint_listed_beside_it(
+    alice: Client, cast: Cast, code: int, is_failing: bool
+) -> None:
+    now = timezone.now()
+    made_at = now - timedelta(hours=1)
+    make_online_endpoint(cast.workspace, "ill", deployments={"blue": 100}, created_at=made_at)
+    record_requests("ill", now, [5] * 4)
+    record_requests("ill", now, [5] * 3, code=code)
+    page = alice.get(overview(cast))
+    found = [(item.state, item.subject) for item in page.context["attention"]]
+    text = words(page)
+    assert found == ([("Degraded", "ill")] if is_failing else [])
+    assert ("stat--danger" in text) is is_failing
+    assert ("All is well." in text) is not is_failing
+    assert ("of its requests failed in the last 15 minutes" in text) is is_failing
+    assert "other client errors do not count" in text
+
+
+def test_one_failed_request_of_many_leaves_the_overview_well(alice: Client, cast: Cast) -> None:
+    now = timezone.now()
+    made_at = now - timedelta(hours=1)
+    make_online_endpoint(cast.workspace, "busy", deployments={"blue": 100}, created_at=made_at)
+    record_requests("busy", now, [5] * 999)
+    record_requests("busy", now, [5], code=500)
+    text = words(alice.get(overview(cast)))
+    assert "All is well." in text
+    assert "stat--danger" not in text
+
+
 def test_the_overview_has_a_fixed_number_of_queries(
     alice: Client, cast: Cast, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
