@@ -115,6 +115,16 @@ def stop_all_instances() -> None:
     instances.stop_all()
 
 
+def count_unserved() -> int:
+    """Deployments that served, and whose rows name no instance that answers: those that a start brings up again."""
+    served = OnlineDeployment.objects.filter(serving_revision__isnull=False, instance_count__gt=0)
+    return (
+        served.exclude(state=DeploymentState.DELETING)
+        .exclude(instances__state=Instance.State.HEALTHY)
+        .count()
+    )
+
+
 def _provision(
     deployment: OnlineDeployment, operation: Operation, revision: Revision, lost: threading.Event
 ) -> Step:

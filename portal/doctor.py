@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from typing import Literal
 
 import redis
 from cryptography import x509
@@ -17,6 +18,7 @@ from django.core.checks import run_checks
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from deployments.runtimes.marks import marked_processes
 from endpoints.gateway.envoy import Envoy, envoy_binary
 from portal import preflight, programs
 from portal.checks import sentence
@@ -32,11 +34,15 @@ MANY_RESTARTS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: fine, or bad with the way out in `text`."""
+    """One thing looked at: fine, worth a thought, or bad with the way out in `text`."""
 
     subject: str
-    is_good: bool
+    label: Literal["ok", "hint", "BAD"]
     text: str
+
+
+class Hint(str):
+    """What a look found that keeps nothing from working, but may not be what the operator wants."""
 
 
 def examine() -> Iterator[Finding]:
@@ -48,9 +54,7 @@ def examine() -> Iterator[Finding]:
         "home": check_home,
         "disk": check_disk,
         "storage": check_storage,
-        "supervisor": check_supervisor
-        if runs
-        else lambda: "does not run ('portico up' starts it)",
+        "supervisor": check_supervisor if runs else check_remains,
     }
     if runs:
         looks |= {"processes": check_processes, "gateway": check_gateway, "portal": check_portal}
@@ -63,10 +67,11 @@ def examine() -> Iterator[Finding]:
     looks |= {"certificate": check_certificate}
     for subject, look in looks.items():
         try:
-            yield Finding(subject, True, look())
+            text = look()
+            yield Finding(subject, "hint" if isinstance(text, Hint) else "ok", text)
         except Exception as fault:  # whatever goes wrong while looking is a finding, too
             words = str(fault).strip().splitlines() or [type(fault).__name__]
-            yield Finding(subject, False, words[0])
+            yield Finding(subject, "BAD", words[0])
 
 
 def is_running() -> bool:
@@ -87,7 +92,9 @@ def check_settings() -> str:
     bad = [message for message in found if message.is_serious()]
     if bad:
         raise StartFault(sentence(bad[0]))
-    return "; ".join(sentence(message) for message in found) or "no complaints"
+    if found:
+        return Hint(" ".join(sentence(message) for message in found))
+    return "no complaints"
 
 
 def check_home() -> str:
@@ -121,10 +128,46 @@ def check_storage() -> str:
 
 
 def check_ports() -> str:
-    running = Envoy(gateway_settings()).pid() if settings.PORTICO_HOME.exists() else None
+    """Ports while no supervisor runs: free, or held by the Envoy that a crash left."""
+    envoy = _envoy_pid()
     wanted = preflight.ports()
-    preflight.check_ports(wanted, settings.PORTICO_BIND, gateway_pid=running)
-    return f"{', '.join(str(port) for port in wanted.values())} are free"
+    held = preflight.check_ports(wanted, settings.PORTICO_BIND, gateway_pid=envoy)
+    free = [port for port in wanted.values() if port not in held]
+    parts = []
+    if held:
+        parts.append(f"{_listed(held)} held by Envoy (process {envoy}), which 'portico up' adopts")
+    if free:
+        parts.append(f"{_listed(free)} free")
+    text = "; ".join(parts)
+    return Hint(text) if held else text
+
+
+def _listed(ports: list[int]) -> str:
+    return f"{', '.join(str(port) for port in ports)} {'is' if len(ports) == 1 else 'are'}"
+
+
+def check_remains() -> str:
+    """Without a supervisor: stopped, or crashed, in which case models are still served."""
+    envoy = _envoy_pid()
+    instances = len({process.name for process in marked_processes(settings.INSTALLATION)})
+    left = [f"Envoy (process {envoy})"] if envoy is not None else []
+    if instances:
+        left.append(f"{instances} instance{'' if instances == 1 else 's'}")
+    if left:
+        raise StartFault(
+            f"The portal crashed or was killed. Still running: {' and '.join(left)}"
+            f"{', so models go on answering' if envoy is not None and instances else ''}. "
+            "'portico up' adopts what runs."
+        )
+    if read_state():
+        raise StartFault(
+            "The portal crashed or was killed, and nothing of it runs. 'portico up' starts it again."
+        )
+    return "does not run ('portico up' starts it)"
+
+
+def _envoy_pid() -> int | None:
+    return Envoy(gateway_settings()).pid() if settings.PORTICO_HOME.exists() else None
 
 
 def check_supervisor() -> str:

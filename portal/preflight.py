@@ -60,10 +60,19 @@ def make_folders() -> None:
             ) from error
 
 
+def has_run() -> bool:
+    """Whether a supervisor was ever started on this home."""
+    return lock_path().exists()
+
+
+def lock_path() -> Path:
+    return Path(settings.PORTICO_HOME) / "up.lock"
+
+
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
     """Hold the home for one supervisor. Raises `StartFault` when another has it."""
-    path = settings.PORTICO_HOME / "up.lock"
+    path = lock_path()
     try:
         file = path.open("a+")
         file.seek(0)
@@ -107,9 +116,12 @@ def ports() -> dict[str, int]:
     }
 
 
-def check_ports(wanted: Mapping[str, int], bind: str, *, gateway_pid: int | None = None) -> None:
-    """Each port is named once, allowed, and free or held by our own gateway. Raises `StartFault`."""
+def check_ports(
+    wanted: Mapping[str, int], bind: str, *, gateway_pid: int | None = None
+) -> list[int]:
+    """Each port is named once, allowed, and free or held by our own gateway; gives those. Raises `StartFault`."""
     seen: dict[int, str] = {}
+    held = []
     for variable, port in wanted.items():
         if port in seen:
             raise StartFault(
@@ -123,6 +135,8 @@ def check_ports(wanted: Mapping[str, int], bind: str, *, gateway_pid: int | None
             holder = _holder_of(port) if error.errno == errno.EADDRINUSE else None
             if holder is None or holder.pid != gateway_pid:
                 raise StartFault(_port_sentence(error, variable, port, address, holder)) from error
+            held.append(port)
+    return held
 
 
 def _try_port(address: str, port: int) -> None:

@@ -76,7 +76,7 @@ class Supervisor:
         end_leftovers(read_state().get("programs", {}))
         self.gateway = GatewayKeeper(self.event)
         preflight.check(gateway_pid=self.gateway.envoy.pid())
-        link = self._start_data()
+        link, _, note = self._start_data().partition("\n")
         self._keep(programs.watch()).want()
         self.gateway.want()
         self._wait(self._is_serving, READY_SECONDS, "Portico does not answer")
@@ -85,10 +85,10 @@ class Supervisor:
             self._keep(program).want()
         self.phase = "ready"
         self._write_state()
-        self.show(ready_text(link))
+        self.show(ready_text(link, note))
 
     def _start_data(self) -> str:
-        """Data servers, then the database's contents; `web` loads meanwhile. Gives the sign-in link."""
+        """Data servers, then the database's contents; `web` loads meanwhile. Gives what `prepare` says."""
         prepared.forget()
         preparing = self._begin_to_prepare("--sign-in-link")
         try:
@@ -334,8 +334,8 @@ class Supervisor:
                 self._written = text
 
 
-def ready_text(link: str) -> str:
-    """What the operator sees once everything answers."""
+def ready_text(link: str, note: str = "") -> str:
+    """What the operator sees once the portal answers; `note` says what does not yet."""
     host = settings.PORTICO_HOST
     rows = [
         ("Studio", f"http://localhost:{settings.PORTICO_PORT}"),
@@ -347,8 +347,18 @@ def ready_text(link: str) -> str:
         ("Sign in", f"{link}   (once)"),
     ]
     lines = [f"  {name:<9}{value}" for name, value in rows]
+    notes = [note, ""] if note else []
     return "\n".join(
-        ["", f"Portico {settings.VERSION} is ready.", "", *lines, "", "Ctrl-C stops it.", ""]
+        [
+            "",
+            f"Portico {settings.VERSION} is ready.",
+            "",
+            *lines,
+            "",
+            *notes,
+            "Ctrl-C stops it.",
+            "",
+        ]
     )
 
 

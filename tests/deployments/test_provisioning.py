@@ -58,6 +58,13 @@ def test_a_deployment_goes_through_all_phases_and_answers(make: Factory) -> None
     assert deployment.serving_revision == deployment.revision
 
 
+def test_what_a_clean_stop_ended_is_counted_as_not_yet_answering(make: Factory) -> None:
+    advance_until(make.deployment(), *DONE)
+    assert provisioning.count_unserved() == 0
+    provisioning.stop_all_instances()
+    assert provisioning.count_unserved() == 1
+
+
 def test_the_model_lies_where_azure_says(make: Factory) -> None:
     deployment = advance_until(make.deployment(), *DONE)
     assert deployment.revision is not None

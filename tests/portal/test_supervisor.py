@@ -169,7 +169,13 @@ def test_children_die_with_a_killed_supervisor() -> None:
         house.wait_for(
             lambda: not any(_is_alive(pid) for pid in pids), 30, "lose all children but Envoy"
         )
-        assert _is_alive(house.pid("envoy"))
+        envoy = house.pid("envoy")
+        assert _is_alive(envoy)
+        done = house.run("doctor")
+        assert done.returncode == 1
+        assert f"crashed or was killed. Still running: Envoy (process {envoy})" in done.stdout
+        assert f"are held by Envoy (process {envoy}), which 'portico up' adopts" in done.stdout
+        assert "ok   supervisor" not in done.stdout
 
 
 def _is_alive(pid: int) -> bool:

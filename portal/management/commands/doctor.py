@@ -12,10 +12,11 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        bad = 0
+        styles = {"ok": self.style.SUCCESS, "hint": self.style.WARNING, "BAD": self.style.ERROR}
+        is_bad = False
         for finding in doctor.examine():
-            bad += not finding.is_good
-            mark = self.style.SUCCESS("ok ") if finding.is_good else self.style.ERROR("BAD")
+            is_bad |= finding.label == "BAD"
+            mark = styles[finding.label](f"{finding.label:<4}")
             self.stdout.write(f"{mark} {finding.subject:<12} {finding.text}")
-        if bad:
+        if is_bad:
             raise SystemExit(1)

@@ -6,6 +6,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from deployments import provisioning
 from portal import prepared, static_files
 from portal.checks import refuse_faults
 from workspaces import setup
@@ -21,7 +22,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--sign-in-link", action="store_true", help="print a one-time sign-in link at the end"
+            "--sign-in-link",
+            action="store_true",
+            help="print a one-time sign-in link at the end, and what is still to start",
         )
 
         parser.add_argument(
@@ -46,3 +49,12 @@ class Command(BaseCommand):
         prepared.mark()
         if options["sign_in_link"]:
             self.stdout.write(setup.sign_in_link())
+            count = provisioning.count_unserved()
+            if count:
+                self.stdout.write(starting_text(count))
+
+
+def starting_text(count: int) -> str:
+    if count == 1:
+        return "1 deployment starts now; its endpoint answers 503 until it is up."
+    return f"{count} deployments start now; their endpoints answer 503 until they are up."
