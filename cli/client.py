@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 from knack import CLI
 from knack.arguments import CLICommandArgument
 from knack.commands import CLICommand, CLICommandsLoader
-from knack.events import EVENT_INVOKER_TRANSFORM_RESULT
+from knack.events import EVENT_INVOKER_POST_PARSE_ARGS, EVENT_INVOKER_TRANSFORM_RESULT
 from knack.help import CLIHelp
 from knack.help_files import helps
 from knack.log import get_logger
@@ -44,6 +45,10 @@ SCOPE = (
 # Ids, which as a whole are wider than a terminal: of versions of assets, and of all else.
 VERSION_ID = re.compile(r"^(?:azureml:)?/subscriptions/.*/([^/]+)/versions/([^/]+)$")
 OTHER_ID = re.compile(r"^(?:azureml:)?/subscriptions/.*/([^/]+)$")
+# `-o json`, `-ojson`, `--output=json`, `--out json`; not `--only-show-errors`.
+OUTPUT_FLAG = re.compile(r"-o|--ou")
+# Where the SDK says of its own classes that they may change, which no user of a command can act upon.
+EXPERIMENTAL = "azure.ai.ml._utils._experimental"
 WORKSPACES = "ml workspace "
 LOCAL_ONLY = ("vscode_debug", "local_enable_gpu")
 YES = argument("yes", "--yes", "-y", action="store_true", help="Do not ask for confirmation.")
@@ -51,9 +56,11 @@ YES = argument("yes", "--yes", "-y", action="store_true", help="Do not ask for c
 
 def run(verb: str, arguments: list[str]) -> int:
     """Carry out one client command; the exit code."""
-    if "--debug" not in arguments:
+    is_debug = "--debug" in arguments
+    if not is_debug:
         # Of the SDK: experimental classes, deprecations. They tell users nothing.
         warnings.simplefilter("ignore")
+    logging.getLogger(EXPERIMENTAL).setLevel(logging.NOTSET if is_debug else logging.ERROR)
     try:
         return int(Portico().invoke([verb, *arguments]))
     except SystemExit as end:
@@ -80,7 +87,9 @@ class Portico(CLI):  # type: ignore[misc]
             # knack's own default is what this was when knack was imported.
             out_file=sys.stdout,
         )
+        self.words: list[str] = []
         self.register_event(EVENT_INVOKER_TRANSFORM_RESULT, add_resource_groups)
+        self.register_event(EVENT_INVOKER_POST_PARSE_ARGS, leave_text_as_it_is)
 
     def exception_handler(self, ex: Exception) -> int:
         """Sentences for what users can put right, a traceback for what they cannot."""
@@ -97,8 +106,9 @@ class Portico(CLI):  # type: ignore[misc]
             return told
         return int(super().exception_handler(ex))
 
-    def invoke(self, *args: Any, **options: Any) -> int:
-        code = int(super().invoke(*args, **options))
+    def invoke(self, args: list[str], **options: Any) -> int:
+        self.words = args
+        code = int(super().invoke(args, **options))
         interrupted = self.result is not None and isinstance(self.result.error, KeyboardInterrupt)
         return INTERRUPTED if interrupted else code
 
@@ -180,6 +190,15 @@ def add_resource_groups(_: Any, event_data: dict[str, Any]) -> None:
                 visit(item)
 
     visit(event_data["result"])
+
+
+def leave_text_as_it_is(cli: Portico, command: str, **_: Any) -> None:
+    """A log is for people to read; as JSON it would be one line. Who names a format gets that."""
+    is_text = any(row.is_text for row in commands() if row.name == command)
+    is_named = any(OUTPUT_FLAG.match(word) for word in cli.words)
+    if is_text and not is_named and not cli.config.get("core", "output", fallback=""):
+        # Of a text this makes the text.
+        cli.invocation.data["output"] = "tsv"
 
 
 def _arguments_loader(command: Command) -> Callable[[], dict[str, CLICommandArgument]]:

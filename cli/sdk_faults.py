@@ -21,9 +21,12 @@ from azure.core.exceptions import (
 from marshmallow import ValidationError
 
 from cli.faults import FAILED, NOT_FOUND, USAGE
+from cli.names import refusal
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PHASE, EVIDENCE, FIX = "Phase", "Evidence", "Fix"
+# The SDK says so of names of endpoints alone; all other fields it checks in other ways.
+PATTERN_TEXT = "String does not match expected pattern."
 
 
 def tell(error: Exception, logger: Logger) -> int | None:
@@ -36,7 +39,7 @@ def tell(error: Exception, logger: Logger) -> int | None:
         logger.error("%s", response_text(error))
         return NOT_FOUND if isinstance(error, ResourceNotFoundError) else FAILED
     if isinstance(error, MlException | ValidationError):
-        logger.error("%s", fields_text(str(error)))
+        logger.error("%s", fields_text(str(error), getattr(error.__cause__, "data", None)))
         return USAGE
     if isinstance(error, yaml.YAMLError):
         logger.error("The file is not valid YAML: %s", error)
@@ -49,7 +52,7 @@ def tell(error: Exception, logger: Logger) -> int | None:
 
 def response_text(error: HttpResponseError) -> str:
     """`(Code) Message`, and beneath it what the answer tells besides."""
-    told = _envelope(error)
+    told = envelope(error)
     if not told:
         return str(error).strip()
     lines = [f"({told.get('code')}) {told.get('message')}", *_details(told)]
@@ -70,15 +73,17 @@ def unreachable_text(error: Exception) -> str:
     return f"The portal{where} cannot be reached. Is it running? 'portico account show' has its address."
 
 
-def fields_text(said: str) -> str:
-    """The fields that are wrong, one a line, without the SDK's advice on editors."""
+def fields_text(said: str, given: object = None) -> str:
+    """The fields that are wrong, one a line, without the SDK's advice on editors; `given` is what it has read."""
     plain = COLOURS.sub("", said).strip()
     schema = re.search(r"Validation for \w+ failed:\s*(\{.*\n\})", plain, re.DOTALL)
     if schema:
         try:
-            return "\n".join(_wrong_fields(json.loads(schema[1]), ""))
+            lines = "\n".join(_wrong_fields(json.loads(schema[1]), ""))
         except ValueError:
             return plain
+        name = given.get("name") if isinstance(given, Mapping) else None
+        return lines.replace(f"name: {PATTERN_TEXT}", f"name: {refusal('endpoint', name)}")
     found = re.search(r"Details:\s*(.*?)\s*Resolutions:", plain, re.DOTALL)
     text = found[1] if found else plain
     return "\n".join(line for line in text.splitlines() if line.strip())
@@ -96,7 +101,7 @@ def _wrong_fields(told: Any, place: str) -> Iterator[str]:
         yield f"{place}: {told}"
 
 
-def _envelope(error: HttpResponseError) -> Mapping[str, Any]:
+def envelope(error: HttpResponseError) -> Mapping[str, Any]:
     """The `error` object of the answer, be it to the request or to a poll of its operation."""
     try:
         body = error.response.text() if error.response is not None else ""

@@ -28,8 +28,6 @@ CLOUD = "Portico"
 AUDIENCE = "https://ml.azure.com"
 TOKEN_SECONDS = 3600
 QUIET_FLAG = "--only-show-errors"
-# Says of its own classes that they may change, which no user of a command can act upon.
-EXPERIMENTAL = "azure.ai.ml._utils._experimental"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -127,8 +125,6 @@ def open_session(
         },
         per_call_policies=[Listener(progress)],
     )
-    if "--debug" not in sys.argv:
-        logging.getLogger(EXPERIMENTAL).setLevel(logging.ERROR)
     if is_quiet:
         _quieten()
     output = sys.stdout

@@ -37,6 +37,8 @@ class Command:
     columns: Mapping[str, str] = field(default_factory=dict)
     """For `-o table`: heading → where the cell is: `a.b|c` is the first that is there."""
     examples: tuple[str, ...] = ()
+    is_text: bool = False
+    """Its answer is a text to read: printed as it is, unless `-o` or the configuration names a format."""
     local: str = ""
     """The handler in place of the other when `--local` is given; it gets where to sign in, then its arguments."""
 

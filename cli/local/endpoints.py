@@ -11,6 +11,7 @@ from typing import Any
 from cli.faults import ClientFault, MissingFault, UsageFault
 from cli.local import lifecycle, records
 from cli.local.records import DeploymentRecord, EndpointRecord
+from cli.names import checked_name
 from cli.table import load
 
 ENDPOINT_OF = "cli.local.reading#endpoint_of"
@@ -102,7 +103,7 @@ def invoke(
 
 
 def _keep(endpoint: Any) -> dict[str, Any]:
-    name = records.checked_name("endpoint", endpoint.name)
+    name = checked_name("endpoint", endpoint.name)
     records.write_endpoint(
         EndpointRecord(
             name,

@@ -14,6 +14,7 @@ from cli.local.assets import Assets
 from cli.local.failures import DeploymentFailed
 from cli.local.records import DeploymentRecord, EndpointRecord, Failure
 from cli.local.wishes import Wish, wish_of, yaml_of
+from cli.names import checked_name
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -33,8 +34,8 @@ def bring_up(
     What served before goes on until the new environment is built. `tell` gets progress, line by line; `sign_in` is
     called only for assets of the portal. Raises `ClientFault`; `DeploymentFailed` carries the failure card.
     """
-    endpoint_name = records.checked_name("endpoint", deployment.endpoint_name)
-    name = records.checked_name("deployment", deployment.name)
+    endpoint_name = checked_name("endpoint", deployment.endpoint_name)
+    name = checked_name("deployment", deployment.name)
     # Before any sign-in, which has this process trust the portal's authority and no other.
     own = dict(os.environ)
     with records.work_on(endpoint_name, name):

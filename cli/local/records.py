@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from cli import profiles
-from cli.faults import ClientFault, UsageFault
+from cli.faults import ClientFault
+from cli.names import checked_name
 
 CREATING, UPDATING, SUCCEEDED, FAILED = "Creating", "Updating", "Succeeded", "Failed"
-NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
-SHORTEST, LONGEST = 3, 32
 # Long enough for those who only look whether somebody works.
 WAIT_SECONDS, PAUSE_SECONDS = 1.0, 0.02
 
@@ -179,20 +177,6 @@ def forget_deployment(endpoint_name: str, name: str) -> None:
     """Called while working on it."""
     shutil.rmtree(endpoint_folder(endpoint_name) / name, ignore_errors=True)
     _lock_path(endpoint_name, name).unlink(missing_ok=True)
-
-
-def checked_name(kind: str, name: object) -> str:
-    """The name, if Azure allows it: it becomes the name of a folder, too."""
-    if not isinstance(name, str) or not SHORTEST <= len(name) <= LONGEST:
-        raise UsageFault(
-            f"The {kind} name {str(name)[:60]!r} is not allowed. It must have {SHORTEST} to {LONGEST} characters."
-        )
-    if not NAME.fullmatch(name):
-        raise UsageFault(
-            f"The {kind} name {name!r} is not allowed. It must start with a letter, end with a letter or digit, and "
-            "hold only letters, digits and '-'."
-        )
-    return name
 
 
 def _lock_path(endpoint_name: str, name: str) -> Path:

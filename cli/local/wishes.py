@@ -13,7 +13,7 @@ import yaml
 
 from cli.faults import UsageFault
 from cli.local.assets import Assets, FetchedModel
-from cli.local.records import checked_name
+from cli.names import checked_name
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Environment, Model, OnlineDeployment

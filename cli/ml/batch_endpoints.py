@@ -11,6 +11,7 @@ from azure.ai.ml import Input, Output, load_batch_endpoint
 from pydash import objects
 
 from cli.faults import UsageFault
+from cli.names import checked_name
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, pair, read, reload_entity
 
@@ -147,6 +148,7 @@ def input_of(value: Mapping[str, Any]) -> Input:
 
 
 def _write(session: Session, endpoint: Any, doing: str, no_wait: bool) -> Any:
+    checked_name("endpoint", endpoint.name)
     poller = session.ml.batch_endpoints.begin_create_or_update(endpoint)
     done = session.finish(poller, f"{doing} endpoint '{endpoint.name}'", no_wait=no_wait)
     return None if done is None else show(session, endpoint.name)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from azure.ai.ml import load_online_deployment
+from azure.core.exceptions import ResourceNotFoundError
 
-from cli.faults import UsageFault
+from cli.faults import MissingFault, UsageFault
+from cli.names import checked_name
+from cli.sdk_faults import envelope, response_text
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, reference, reload_entity
 
@@ -51,9 +54,7 @@ def create(
         "tags": tags,
     }
     deployment = load_entity(load_online_deployment, file, flags, sets)
-    poller = session.ml.online_deployments.begin_create_or_update(
-        deployment, skip_script_validation=skip_script_validation
-    )
+    poller = _begin(session, deployment, skip_script_validation)
     made = _finish(session, poller, deployment, "Creating", no_wait)
     if made is not None and all_traffic:
         send_all_traffic(session, deployment.endpoint_name, deployment.name)
@@ -82,9 +83,7 @@ def update(
             deployment.instance_count = instance_count
     else:
         raise UsageFault("Which deployment? --name and --endpoint-name, or --file with a YAML.")
-    poller = session.ml.online_deployments.begin_create_or_update(
-        deployment, skip_script_validation=skip_script_validation
-    )
+    poller = _begin(session, deployment, skip_script_validation)
     return _finish(session, poller, deployment, "Updating", no_wait)
 
 
@@ -144,6 +143,23 @@ def code_of(code: str | None, scoring_script: str | None) -> dict[str, str] | No
         return {"code": str(Path(code).resolve()), "scoring_script": scoring_script}
     script = Path(scoring_script).resolve()
     return {"code": str(script.parent), "scoring_script": script.name}
+
+
+def _begin(session: Session, deployment: Any, skip_script_validation: bool) -> Any:
+    """The poller of the write; `MissingFault` with the way out when there is no such endpoint."""
+    checked_name("endpoint", deployment.endpoint_name)
+    checked_name("deployment", deployment.name)
+    try:
+        return session.ml.online_deployments.begin_create_or_update(
+            deployment, skip_script_validation=skip_script_validation
+        )
+    except ResourceNotFoundError as error:
+        if envelope(error).get("target") != "endpoint":
+            raise
+        raise MissingFault(
+            f"{response_text(error)}\n  What helps:\n"
+            f"    - portico ml online-endpoint create -n {deployment.endpoint_name}"
+        ) from error
 
 
 def _finish(session: Session, poller: Any, deployment: Any, doing: str, no_wait: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from azure.ai.ml import load_online_endpoint
 
 from cli.faults import UsageFault
+from cli.names import checked_name
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, reload_entity
 
@@ -108,6 +109,7 @@ def _check_json(file: str) -> None:
 
 
 def _write(session: Session, endpoint: Any, doing: str, no_wait: bool) -> Any:
+    checked_name("endpoint", endpoint.name)
     poller = session.ml.online_endpoints.begin_create_or_update(endpoint)
     done = session.finish(poller, f"{doing} endpoint '{endpoint.name}'", no_wait=no_wait)
     # The answer to the write lacks the deployments without traffic, which `show` tells as 0.

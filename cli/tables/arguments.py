@@ -64,7 +64,10 @@ TAGS = argument(
 DESCRIPTION = argument("description", help="Description.")
 NO_WAIT = switch("no_wait", help="Do not wait for the operation to end.")
 LOCAL = switch("local", help="On this machine, with no portal.")
-VSCODE = switch("vscode_debug", help="With --local: wait for a debugger to attach.")
+VSCODE = switch(
+    "vscode_debug",
+    help="With --local: refused, as it needs a container; says how to debug without.",
+)
 LOCAL_GPU = switch("local_enable_gpu", help="With --local: let the server see the GPU.")
 SKIP_SCRIPT = switch("skip_script_validation", help="Do not check the scoring script beforehand.")
 ENDPOINT = argument(

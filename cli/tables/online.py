@@ -233,6 +233,7 @@ COMMANDS = (
             ),
             a.LOCAL,
         ),
+        is_text=True,
         local=f"{LOCAL_DEPLOYMENT}get_logs",
     ),
 )

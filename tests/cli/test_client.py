@@ -156,6 +156,46 @@ def test_output_is_shaped_as_by_az(
     assert capsys.readouterr().out == said
 
 
+@pytest.mark.parametrize("place", [[], ["--local"]], ids=str)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], 'first\nlast "x"\n'),
+        (["--only-show-errors"], 'first\nlast "x"\n'),
+        (["-o", "json"], '"first\\nlast \\"x\\""\n'),
+        (["--output=json"], '"first\\nlast \\"x\\""\n'),
+    ],
+    ids=str,
+)
+def test_logs_are_printed_as_they_are_unless_a_format_is_named(
+    handlers: Handlers,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+    place: list[str],
+) -> None:
+    handlers.answer = 'first\nlast "x"'
+    assert ml("online-deployment", "get-logs", "-n", "blue", "-e", "x", *words, *place) == 0
+    assert capsys.readouterr().out == said
+
+
+def test_a_configured_format_counts_for_logs_too(
+    handlers: Handlers, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTICO_CORE_OUTPUT", "json")
+    handlers.answer = "first\nlast"
+    assert ml("online-deployment", "get-logs", "-n", "blue", "-e", "x") == 0
+    assert capsys.readouterr().out == '"first\\nlast"\n'
+
+
+def test_the_answer_of_a_deployment_stays_a_json_string(
+    handlers: Handlers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers.answer = '{"a": 1}'
+    assert ml("online-endpoint", "invoke", "-n", "x", "-r", "r.json") == 0
+    assert json.loads(capsys.readouterr().out) == '{"a": 1}'
+
+
 def test_what_has_an_id_tells_its_resource_group(
     handlers: Handlers, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,10 @@ class Local:
     def show(self, name: str = "blue") -> Any:
         return self.deployment("show", "-e", self.endpoint, "-n", name)
 
+    def logs(self, *words: str) -> Any:
+        place = ("-e", self.endpoint, "-n", "blue")
+        return self.deployment("get-logs", *place, *words, "-o", "json")
+
     def invoke(self, *words: str) -> Any:
         request = str(self.project / "request.json")
         words = ("-n", self.endpoint, "-r", request, *words)
@@ -192,9 +196,9 @@ def test_a_deployment_serves_when_its_command_has_ended_and_leaves_nothing_behin
     assert shown["traffic"] == {}
     listed = local.deployment("list", "-e", local.endpoint)
     assert [one["name"] for one in listed] == ["blue"]
-    log = local.deployment("get-logs", "-e", local.endpoint, "-n", "blue", "--lines", "200")
+    log = local.logs("--lines", "200")
     assert "init is done" in log
-    last = local.deployment("get-logs", "-e", local.endpoint, "-n", "blue", "--lines", "1")
+    last = local.logs("--lines", "1")
     assert last == log.splitlines()[-1]
     assert "POST /score 200" in last
 
@@ -237,7 +241,7 @@ def test_a_script_whose_init_fails_is_told_with_its_last_lines(local: Local) -> 
     assert shown["provisioning_state"] == "Failed"
     assert shown["error"]["code"] == "UserScriptInitFailed"
     assert shown["scoring_uri"] is None
-    log = local.deployment("get-logs", "-e", local.endpoint, "-n", "blue")
+    log = local.logs()
     assert "FileNotFoundError: weights.bin" in log
     assert local.servers() == []
 
