@@ -100,7 +100,11 @@ def update_deployment(
         revision = locked.revision
         if runs_otherwise or revision is None or locked.state == DeploymentState.FAILED:
             revision = _add_revision(locked, wanted, instance_type, by=by)
-        counts = {"instance_count": [current.instance_count, wanted.instance_count]}
+        before = {
+            "revision": locked.revision.number if locked.revision else None,
+            "instances": current.instance_count,
+        }
+        after = {"revision": revision.number, "instances": wanted.instance_count}
         locked.move(
             DeploymentState.UPDATING,
             revision=revision,
@@ -114,7 +118,7 @@ def update_deployment(
         )
         kind = Operation.Kind.UPDATE if runs_otherwise else Operation.Kind.SCALE
         _begin(locked, kind, revision, by=by)
-        _record(locked, str(kind), by=by, after={"revision": revision.number, **counts})
+        _record(locked, str(kind), by=by, before=before, after=after)
     return locked
 
 
@@ -342,6 +346,7 @@ def _record(
     verb: str,
     *,
     by: User | None,
+    before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
     record(
@@ -350,5 +355,6 @@ def _record(
         deployment,
         by=by,
         endpoint_name=deployment.endpoint.name,
+        before=before,
         after=after,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -12,12 +13,15 @@ from django.http import HttpResponse
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from deployments.models import Operation
 from portal.pages import render_page
 from portal.studio.endpoint_frame import frame
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
-from workspaces.models import Activity
+from workspaces.models import Activity, Workspace
 
 PER_PAGE = 50
+ROLL_OUTS = (Operation.Kind.CREATE, Operation.Kind.UPDATE, Operation.Kind.SCALE)
+AT_ONCE = timedelta(seconds=10)
 
 
 NOUNS = {
@@ -51,6 +55,8 @@ class Told:
     words: str
     """Verb and noun, such as `create deployment`."""
     changes: list[Change]
+    outcome: str = ""
+    """`Failed` or `Canceled` if the operation that it began ended so."""
 
 
 @studio_page("onlineEndpoints/read")
@@ -86,11 +92,56 @@ def changes_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Chan
     ]
 
 
-def told(activity: Activity) -> Told:
-    """The activity in words; a verb of two words has its noun already."""
+def told(activities: Iterable[Activity], workspace: Workspace) -> list[Told]:
+    """The activities in words, with what became of each; one query for all of them."""
+    shown = list(activities)
+    ended = _ended(shown, workspace)
+    return [_told(item, ended.get(item.pk, "")) for item in shown]
+
+
+def _told(activity: Activity, outcome: str) -> Told:
+    """A verb of two words has its noun already."""
     noun = NOUNS.get(activity.subject_type, "")
     words = activity.verb if " " in activity.verb else f"{activity.verb} {noun}".strip()
-    return Told(activity, words, changes_of(activity.before, activity.after))
+    return Told(activity, words, changes_of(activity.before, activity.after), outcome)
+
+
+def _ended(activities: list[Activity], workspace: Workspace) -> dict[int, str]:
+    """Activity id → `Failed` or `Canceled`, where the operation on a deployment that it began ended so.
+
+    An activity is written right after the operation that it began, in the same transaction.
+    """
+    began = [
+        item
+        for item in activities
+        if item.subject_type == "OnlineDeployment" and item.verb in ROLL_OUTS
+    ]
+    if not began:
+        return {}
+    operations = Operation.objects.filter(
+        deployment__endpoint__workspace=workspace,
+        kind__in=ROLL_OUTS,
+        started_at__gte=min(item.at for item in began) - AT_ONCE,
+        started_at__lte=max(item.at for item in began),
+    )
+    known = {
+        (endpoint, name, kind, started_at): state
+        for endpoint, name, kind, started_at, state in operations.values_list(
+            "deployment__endpoint__name", "deployment__name", "kind", "started_at", "state"
+        )
+    }
+    found = {}
+    for item in began:
+        starts = [
+            key
+            for key in known
+            if key[:3] == (item.endpoint_name, item.subject, item.verb)
+            and item.at - AT_ONCE <= key[3] <= item.at
+        ]
+        state = known[max(starts, key=lambda key: key[3])] if starts else ""
+        if state in (Operation.State.FAILED, Operation.State.CANCELED):
+            found[item.pk] = state
+    return found
 
 
 def described(activities: QuerySet[Activity]) -> QuerySet[Activity]:
@@ -108,7 +159,7 @@ def _listed(request: StudioRequest, activities: QuerySet[Activity]) -> dict[str,
             | activities.filter(actor__username__icontains=words)
         )
     page = Paginator(described(activities), PER_PAGE).get_page(request.GET.get("page"))
-    return {"page": page, "rows": [told(item) for item in page], "q": words}
+    return {"page": page, "rows": told(page, request.workspace), "q": words}
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

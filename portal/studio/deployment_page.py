@@ -48,11 +48,15 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class RevisionRow:
-    """A revision, and what restoring it would do; no plan for the one that is wanted already."""
+    """A revision, what became of it, and what restoring it would do; no plan for the one that is wanted already."""
 
     revision: Revision
     plan: Plan | None
     words: str
+    outcome: str
+    """`serving`, `served`, `failed`, `canceled`, `rolling out`; empty when nothing is known of it."""
+    cause: str
+    """Why it failed, in one sentence."""
 
 
 def overview(deployment: OnlineDeployment) -> dict[str, Any]:
@@ -88,14 +92,36 @@ def revision_rows(deployment: OnlineDeployment) -> list[RevisionRow]:
         "created_by",
     )[:MOST_REVISIONS]
     current = changes.spec_of(deployment) if deployment.revision else None
+    newest: dict[int | None, Operation] = {}
+    served = set()
+    for operation in deployment.operations.filter(revision_number__isnull=False):
+        newest.setdefault(operation.revision_number, operation)
+        if operation.state == Operation.State.SUCCEEDED:
+            served.add(operation.revision_number)
     found = []
     for row in rows:
         plan = None
         if current is not None and row.pk != deployment.revision_id:
             plan = plan_update(current, changes.spec_of(deployment, row))
         words = plan_words(plan, deployment) if plan else ""
-        found.append(RevisionRow(row, plan, words))
+        last = newest.get(row.number)
+        if row.pk == deployment.serving_revision_id:
+            outcome = "serving"
+        elif row.number in served:
+            outcome = "served"
+        else:
+            outcome = OUTCOMES[Operation.State(last.state)] if last else ""
+        cause = str(last.failure.get("cause", "")) if last and outcome == "failed" else ""
+        found.append(RevisionRow(row, plan, words, outcome, cause))
     return found
+
+
+OUTCOMES = {
+    Operation.State.RUNNING: "rolling out",
+    Operation.State.SUCCEEDED: "served",
+    Operation.State.FAILED: "failed",
+    Operation.State.CANCELED: "canceled",
+}
 
 
 def instance_rows(deployment: OnlineDeployment) -> list[Any]:

@@ -86,7 +86,7 @@ def overview(request: StudioRequest) -> HttpResponse:
         "endpoint_count": len(rows),
         "totals": totals,
         "attention": list(islice(attention(workspace, rows, totals.failing), MOST_ATTENTION)),
-        "activities": [told(item) for item in described(workspace.activities.all())[:RECENT]],
+        "activities": told(described(workspace.activities.all())[:RECENT], workspace),
         "load": load,
         "is_loading": is_loading,
         "steps": steps,
