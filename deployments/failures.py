@@ -97,7 +97,9 @@ def from_build(failure: BuildFailure, phase: str) -> Failure:
 def from_instance(status: InstanceStatus, phase: str) -> Failure:
     """An instance that ended by itself."""
     code = status.code or "ResourceNotReady"
-    cause = status.reason or "User container has crashed or terminated without a reason."
+    cause = status.reason or "User container has crashed or terminated without a reason"
+    if cause[-1] not in ".!?":
+        cause += "."
     details = {} if status.exit_code is None else {"exit code": str(status.exit_code)}
     return Failure(code, phase, cause, status.evidence, details=details)
 

@@ -205,10 +205,12 @@ def check_script(code: CodeVersion, scoring_script: str) -> None:
     try:
         source = storage.read_file(code.content_hash, path, limit=LARGEST_PARSED_BYTES + 1)
     except NotFound:
-        scripts = [e.path for e in storage.entries(code.content_hash) if e.path.endswith(".py")]
-        listed = ", ".join(scripts[:8]) or "none"
+        paths = [entry.path for entry in storage.entries(code.content_hash)]
+        scripts = [path for path in paths if path.endswith(".py")]
+        kind, listed = ("Python files", scripts) if scripts else ("Files", paths)
         raise UserError(
-            f"The scoring script '{scoring_script}' is not in the code folder. Python files there: {listed}.",
+            f"The scoring script '{scoring_script}' is not in the code folder. "
+            f"{kind} there: {', '.join(listed[:8]) or 'none'}.",
             code="ResourceNotFound",
             target="code_configuration.scoring_script",
         ) from None

@@ -35,7 +35,7 @@ from portal.studio.deployment_page import (
     revision_rows,
     with_parts,
 )
-from portal.studio.fixes import amended
+from portal.studio.fixes import SHOWING, amended
 from portal.studio.preflight import checked_environment, findings
 from portal.studio.problems import Problem, problems_of, told_of
 from portal.studio.scope import StudioRequest, find_deployment, find_endpoint, studio_page
@@ -125,7 +125,7 @@ def edit(request: StudioRequest, endpoint: str, deployment: str) -> HttpResponse
         "machine": own,
         "type_groups": form.type_groups(own),
         "template_script": TEMPLATE_SCRIPT,
-        "is_amended": bool(request.GET),
+        "is_amended": bool(request.GET.keys() - SHOWING),
         "workspace": request.workspace,
         "code_samples": samples_of(request, _code(request, found, form, current)),
         "code_url": request.get_full_path(),

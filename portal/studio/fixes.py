@@ -23,6 +23,8 @@ from workspaces.models import InstanceType
 
 MOST = 3
 POSTED = {"retry", "free_disk", "check_index"}
+# What a link asks for that changes nothing by itself: a choice that brings the text into sight.
+SHOWING = {"packages", "write"}
 # Where on the edit page each kind of fix is done.
 STEPS = {
     "edit_environment": "environment",
@@ -59,10 +61,10 @@ def fix_links(deployment: OnlineDeployment, failure: dict[str, Any]) -> list[Fix
 
 
 def amended(initial: dict[str, Any], query: QueryDict, spec: DeploymentSpec) -> dict[str, Any]:
-    """What the edit form shows when a fix led there: `?add= pin= python= attempts= type= template=`."""
+    """What the edit form shows when a fix led there: `?add= pin= python= packages= attempts= type= template=`."""
     shown = dict(initial)
     requirement, python = query.get("add") or query.get("pin", ""), query.get("python", "")
-    if requirement or python:
+    if requirement or python or query.get("packages"):
         shown |= _amended_environment(spec, requirement, python)
     if query.get("attempts", "").isdecimal():
         shown["readiness_probe_failure_threshold"] = query["attempts"]
@@ -122,6 +124,10 @@ def _link(deployment: OnlineDeployment, failure: dict[str, Any], fix: dict[str, 
                 {"add": package},
                 _("Add %(package)s and retry") % {"package": package},
             )
+        else:
+            query_of = {"packages": "1"}
+    elif kind == "edit_environment":
+        query_of = {"packages": "1"}
     elif kind == "set_pin":
         query_of = {"pin": detail}
     elif kind == "set_python":
@@ -152,7 +158,9 @@ def _amended_environment(spec: DeploymentSpec, requirement: str, python: str) ->
     wanted = spec.environment
     try:
         if wanted is not None and wanted.requirements and not python:
-            text = with_requirement(wanted.requirements, requirement, is_conda=False)
+            text = wanted.requirements
+            if requirement:
+                text = with_requirement(text, requirement, is_conda=False)
             return {"environment_source": "requirements", "requirements": text}
         if wanted is None:
             text = TEMPLATE_CONDA

@@ -154,7 +154,8 @@ def _code(
     handed = files.code
     if handed is None:
         raise UserError(_("Choose the scoring script or its folder."), target="code_files")
-    if not handed.is_folder and data["code_source"] == "upload":
+    named = data["scoring_script"].strip()
+    if not named and not handed.is_folder and data["code_source"] == "upload":
         script = handed.leaf
     return catalog.register_anonymous_code(form.workspace, handed.content, by=by), script
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.functional import Promise
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -266,6 +267,20 @@ def control(field: BoundField) -> SafeString:
 def as_json(value: Any) -> str:
     """For a `data-` attribute; Django's autoescape makes it safe there."""
     return json.dumps(value, default=str, separators=(",", ":"))
+
+
+@register.filter
+def coded(sentence: str | None) -> SafeString:
+    """The sentence with what stands between two `backticks` as code."""
+    parts = re.split(r"`([^`]+)`", str(sentence or ""))
+    looked = (format_html("<code>{}</code>", p) if n % 2 else p for n, p in enumerate(parts))
+    return format_html_join("", "{}", ((part,) for part in looked))
+
+
+@register.filter
+def lines(texts: Sequence[str]) -> str:
+    """The texts below each other, without an empty line at the end."""
+    return "\n".join(texts).rstrip()
 
 
 @register.filter

@@ -78,6 +78,10 @@ attach("form[data-wizard]", (form) => {
   const nav = form.querySelector("[data-wizard-steps]");
   const visited = new Set();
   const wrong = new Set();
+  // A name of this step that cannot be, and a step whose name is still to come.
+  const names = (index) => [...sections[index].querySelectorAll("[data-azure-name]")];
+  const misnamed = (index) => names(index).find((field) => field.value && !NAME.test(field.value));
+  const isUnnamed = (index) => names(index).some((field) => !field.value);
   let at = 0;
 
   if (!isFlat) nav.hidden = false;
@@ -100,10 +104,19 @@ attach("form[data-wizard]", (form) => {
     if (form.getBoundingClientRect().top < 0) form.scrollIntoView();
   }
 
+  /** The next step, unless a name on this one cannot be: then its error is shown. */
+  function goOn() {
+    const field = misnamed(at);
+    if (!field) return show(at + 1);
+    field.dispatchEvent(new Event("blur"));
+    goTo(field);
+  }
+
   function mark() {
     buttons.forEach(({ button, sign, state, place }, index) => {
-      const isWrong = wrong.has(index);
-      const isDone = visited.has(index) && index !== at;
+      const isLeft = visited.has(index) && index !== at;
+      const isWrong = wrong.has(index) || (isLeft && Boolean(misnamed(index)));
+      const isDone = isLeft && !isUnnamed(index);
       button.toggleAttribute("data-wrong", isWrong);
       button.toggleAttribute("data-done", isDone && !isWrong);
       if (index === at) button.setAttribute("aria-current", "step");
@@ -130,20 +143,20 @@ attach("form[data-wizard]", (form) => {
   }
 
   back?.addEventListener("click", () => show(at - 1));
-  next?.addEventListener("click", () => show(at + 1));
+  next?.addEventListener("click", goOn);
 
   form.addEventListener("keydown", (event) => {
     const isField = event.target.matches("input:not([type=checkbox], [type=radio], [type=file]), select");
     if (event.key !== "Enter" || !isField || isFlat) return;
     event.preventDefault();
-    show(at + 1);
+    goOn();
   });
   form.addEventListener("submit", (event) => {
     // Ctrl-Enter in an editor asks to send: only from the review.
     if (isFlat || at === sections.length - 1) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    show(at + 1);
+    goOn();
   }, { capture: true });
 
   // What was refused: each problem leads to its field, and its step is marked.

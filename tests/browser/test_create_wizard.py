@@ -133,7 +133,9 @@ def test_from_an_empty_form_to_an_answer(
     expect(summary).to_contain_text("from-browser")
     expect(summary).to_contain_text("2 files, 2.86 MiB")
     studio.get_by_role("button", name="Check", exact=True).click()
-    expect(studio.locator("#preflight")).to_contain_text("Everything that can be checked")
+    expect(studio.locator("#preflight")).to_contain_text(
+        re.compile("Everything that Check looks at is right|Nothing keeps it from being created")
+    )
     expect(studio.locator("#preflight")).to_contain_text("2 files, sent with Create")
     studio.get_by_role("button", name="Create", exact=True).click()
     expect(studio).to_have_url(re.compile("/from-browser/deployments/blue$"))
@@ -165,6 +167,29 @@ def test_a_name_is_judged_while_it_is_typed(studio: Page) -> None:
     expect(name).to_have_value("my-model")
     expect(fix).to_be_hidden()
     expect(studio.locator("#endpoint-url")).to_have_text(re.compile("/my-model/score$"))
+
+
+def test_a_name_that_cannot_be_keeps_its_step(studio: Page) -> None:
+    studio.goto(CREATE)
+    name = studio.get_by_label("Endpoint name")
+    name.press_sequentially("my-very-long-endpoint-name-that-goes-on")
+    expect(name).to_have_value("my-very-long-endpoint-name-that-goes-on")
+    studio.get_by_role("button", name="Next").click()
+    assert step(studio) == "Endpoint"
+    fix = studio.get_by_role("button", name="Use my-very-long")
+    expect(fix).to_be_visible()
+    assert fix.evaluate("it => it.scrollWidth <= it.clientWidth")
+    go_to(studio, "Model")
+    expect(studio.locator(".stepper__step", has_text="Endpoint")).to_have_attribute(
+        "data-wrong", ""
+    )
+    go_to(studio, "Endpoint")
+    fix.click()
+    studio.get_by_role("button", name="Next").click()
+    assert step(studio) == "Model"
+    expect(studio.locator(".stepper__step", has_text="Endpoint")).to_have_attribute(
+        "data-done", ""
+    )
 
 
 def test_enter_goes_on_and_never_sends_before_the_review(studio: Page) -> None:

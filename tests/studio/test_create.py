@@ -194,7 +194,8 @@ def test_a_zip_of_code_is_unpacked(alice: Client, cast: Cast) -> None:
 
 
 def test_a_single_script_is_its_own_scoring_script(alice: Client, cast: Cast) -> None:
-    send(alice, cast, code_source="upload", code_files=[file("predict.py", SCRIPT.encode())])
+    uploaded = [file("predict.py", SCRIPT.encode())]
+    send(alice, cast, code_source="upload", code_files=uploaded, scoring_script="")
     revision = OnlineDeployment.objects.get().revision
     assert revision is not None and revision.scoring_script == "predict.py"
 
@@ -384,7 +385,7 @@ def test_check_says_what_create_would_and_makes_nothing(alice: Client, cast: Cas
     answer = send(alice, cast, "endpoints/create/check")
     page = answer.content.decode()
     assert answer.status_code == 200
-    assert "Everything that can be checked beforehand is right" in page
+    assert "Everything that Check looks at is right" in page
     assert counts() == before
 
 
@@ -413,6 +414,26 @@ def test_check_warns_of_a_missing_function_and_a_missing_package(
     assert answer.status_code == 200
     assert "has no run() function" in page
     assert "Add xgboost" in page
+    assert "tone-warning" in page
+    assert "tone-success" not in page
+
+
+def test_check_refuses_a_script_that_is_not_among_the_uploaded_files(
+    alice: Client, cast: Cast
+) -> None:
+    uploaded = [file("notes.txt", b"remember = 'the milk'")]
+    answer = send(alice, cast, "endpoints/create/check", code_source="upload", code_files=uploaded)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert 'href="#id_scoring_script"' in page
+    assert "Files there: notes.txt." in page
+    assert "tone-success" not in page
+
+
+def test_check_does_not_promise_that_packages_exist(alice: Client, cast: Cast) -> None:
+    page = alice.get(url_of(cast)).content.decode()
+    assert "“Resolve the packages”" in page
+    assert 'href="#environment"' in page
 
 
 def test_check_accepts_model_files_that_are_sent_later(alice: Client, cast: Cast) -> None:
