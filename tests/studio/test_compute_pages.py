@@ -135,3 +135,13 @@ def test_the_page_costs_the_same_for_one_compute_and_for_many(alice: Client, cas
     for _ in range(4):
         make_compute(cast.workspace)
     assert cost() == before
+
+
+def test_on_a_phone_every_figure_of_the_page_has_its_label(bob: Client, cast: Cast) -> None:
+    make_compute(cast.workspace, "cpu")
+    page = bob.get(url(cast, "compute")).content.decode()
+    assert (
+        page.count('<table class="table') == page.count('<table class="table table--cards">') == 3
+    )
+    for label in ("Resource", "Limit", "Memory", "Price per hour", "Here", "Nodes"):
+        assert f'data-label="{label}"' in page
