@@ -67,11 +67,23 @@ class Card:
 
     @property
     def model(self) -> str:
-        return str(getattr(self.deployment.revision, "model_version", None) or "")
+        """Its name and version; of one that was never named, its file or folder."""
+        version = self.deployment.revision.model_version if self.deployment.revision else None
+        if version is None:
+            return ""
+        return version.leaf if version.model.is_anonymous else str(version)
 
     @property
     def environment(self) -> str:
-        return str(getattr(self.deployment.revision, "environment_version", None) or "")
+        """Its name and version; in words where it was never named, as the deployment's page has them."""
+        if self.deployment.revision is None:
+            return ""
+        version = self.deployment.revision.environment_version
+        if version is None:
+            return _("minimal")
+        if version.environment.is_anonymous:
+            return version.curated or version.image or _("packages of this deployment")
+        return str(version)
 
     @property
     def busy_words(self) -> str:

@@ -20,10 +20,17 @@ from endpoints.models import OnlineEndpoint
 from endpoints.traffic import set_traffic
 from portal.studio.activity import Change, changes_of
 from portal.studio.endpoint import read_tags, tags_text
-from tests.factories import Cast, make_deployment, make_online_endpoint
+from tests.factories import (
+    Cast,
+    make_deployment,
+    make_environment,
+    make_model,
+    make_online_endpoint,
+)
 from tests.monitoring.figures import record as record_requests
 from workspaces.activity import record
 from workspaces.errors import UserError
+from workspaces.models import Environment, Model
 
 PART = {"HX-Request": "true"}
 
@@ -54,6 +61,25 @@ def test_the_page_shows_where_it_answers_and_what_runs(
     for wanted in (endpoint.scoring_uri, endpoint.openapi_uri, "Who leaves.", "diabetes:1", "sklearn:1",
                    "Standard_DS3_v2", "90 % live", "1 of 1 ready"):  # fmt: skip
         assert wanted in text
+
+
+def test_what_was_never_named_is_told_in_words(alice: Client, cast: Cast) -> None:
+    endpoint = make_online_endpoint(cast.workspace, "churn")
+    environment = make_environment(cast.workspace, "0e753abf")
+    model = make_model(cast.workspace, "1b9f00aa", leaf="model.pkl")
+    Environment.objects.filter(pk=environment.environment_id).update(is_anonymous=True)
+    Model.objects.filter(pk=model.model_id).update(is_anonymous=True)
+    of = {"environment_version": environment, "model_version": model}
+    make_deployment(endpoint, "blue", revision=of)
+    text = words(alice.get(url(endpoint)))
+    assert "packages of this deployment" in text
+    assert "model.pkl" in text
+    for name in (str(environment), str(model)):
+        assert name not in text
+    page = alice.get(
+        reverse("studio:deployment", args=[cast.workspace.name, endpoint.name, "blue"])
+    )
+    assert "packages of this deployment" in words(page)
 
 
 def test_the_number_of_queries_does_not_grow_with_deployments(
