@@ -164,7 +164,7 @@ def _attention_to(
             "%(share)s of its requests failed in the last 15 minutes (5xx, 408, 424 or 429)."
         )
         text = words % {"share": percent(failed_percent)}
-        state, action, way = DEGRADED, _("View logs"), "logs"
+        state, action, way = "Warning", _("View logs"), "logs"
     elif row.deployments and not row.traffic and not row.is_busy:
         text = _("No deployment has traffic: requests get 404.")
         state, action, way = "NoTraffic", _("Update traffic"), "traffic"

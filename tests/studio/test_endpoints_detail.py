@@ -326,7 +326,7 @@ def test_the_figure_of_failed_requests_is_red_only_with_the_endpoint_listed_besi
     page = alice.get(overview(cast))
     found = [(item.state, item.subject) for item in page.context["attention"]]
     text = words(page)
-    assert found == ([("Degraded", "ill")] if is_failing else [])
+    assert found == ([("Warning", "ill")] if is_failing else [])
     assert ("stat--danger" in text) is is_failing
     assert ("All is well." in text) is not is_failing
     assert ("of its requests failed in the last 15 minutes" in text) is is_failing
