@@ -148,17 +148,6 @@ def _limits(underscores: str, idle: str) -> Value:
 
 def _studio(settings: GatewaySettings) -> Value:
     """Everything goes to `web`: pages, REST, uploads of any size, WebSockets."""
-    route: Value = {
-        "cluster": "web",
-        "timeout": "0s",
-        "idle_timeout": STUDIO_IDLE,
-        # Bridges the second or two in which `portico restart` replaces `web`.
-        "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
-            "num_retries": 4,
-            "retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"},
-        },
-    }
     health = {"cluster": "web", "timeout": "5s"}
     host = {
         "name": "web",
@@ -167,7 +156,17 @@ def _studio(settings: GatewaySettings) -> Value:
         "routes": [
             # No retry: who asks for the health wants to know it now.
             {"name": "healthz", "match": {"path": "/healthz"}, "route": health},
-            {"name": "web", "match": {"prefix": "/"}, "route": route},
+            # What only reads may be asked again, even if the `web` that took it has gone since.
+            {
+                "name": "reads",
+                "match": {"prefix": "/", "headers": [_method("GET")]},
+                "route": _web_route("connect-failure,refused-stream,reset"),
+            },
+            {
+                "name": "web",
+                "match": {"prefix": "/"},
+                "route": _web_route("connect-failure,refused-stream,reset-before-request"),
+            },
         ],
     }
     return {
@@ -184,6 +183,24 @@ def _studio(settings: GatewaySettings) -> Value:
         "route_config": {"name": "studio", "virtual_hosts": [host]},
         "http_filters": [_router()],
     }
+
+
+def _web_route(retry_on: str) -> Value:
+    """To `web`, bridging the seconds in which `portico restart` replaces it."""
+    return {
+        "cluster": "web",
+        "timeout": "0s",
+        "idle_timeout": STUDIO_IDLE,
+        "retry_policy": {
+            "retry_on": retry_on,
+            "num_retries": 4,
+            "retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"},
+        },
+    }
+
+
+def _method(name: str) -> Value:
+    return {"name": ":method", "string_match": {"exact": name}}
 
 
 def _scoring(settings: GatewaySettings, key: Value) -> Value:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 import pytest
@@ -83,10 +84,10 @@ class Sample:
         except OSError:
             return 0, "", {}
 
-    def census(self) -> dict[str, object]:
+    def census(self) -> dict[str, Any]:
         done = self.house.run("shell", "-c", CENSUS)
         assert done.returncode == 0, done.stderr
-        found: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return found
 
     def is_whole(self) -> bool:
@@ -95,9 +96,9 @@ class Sample:
             seen = self.census()
         except (AssertionError, IndexError, ValueError):
             return False  # the database is on its way back
-        return (
+        return bool(
             seen["running"] == seen["rows"]
-            and seen["healthy"] == 2
+            and len(seen["rows"]) == seen["healthy"] == 2
             and seen["states"] == ["Succeeded", "Succeeded"]
         )
 

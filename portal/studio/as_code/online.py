@@ -130,7 +130,7 @@ def regenerate_key(place: Place, endpoint: str, key_type: str) -> Forms:
         yaml={},
         cli=script(
             command(
-                "online-endpoint regenerate-keys --yes", place, name=endpoint, key_type=key_type
+                "online-endpoint regenerate-keys", place, name=endpoint, key_type=key_type
             )
         ),
         python=program.text,
