@@ -238,6 +238,8 @@ def _environment(
     values = {name: own[name] for name in PASSED_ON if name in own}
     values["PATH"] = f"{python.parent}:{own.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
     values["AML_APP_ROOT"] = str(wish.code_dir)
+    # A compiled script beside the user's own would be taken for it, if that is changed within a second.
+    values["PYTHONDONTWRITEBYTECODE"] = "1"
     values["AZUREML_ENTRY_SCRIPT"] = str(wish.script)
     if model_dir is not None:
         values["AZUREML_MODEL_DIR"] = str(model_dir)
