@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import platform
-import shutil
 import socket
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ import psutil
 import uvloop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+UV = (sys.executable, "-m", "uv")
 PACKAGES = ("azureml-inference-server-http", "scikit-learn", "numpy", "joblib")
 SCRIPTS = {
     "ridge": """
@@ -94,8 +94,6 @@ def main() -> None:
     if chosen.load:
         uvloop.run(offer(json.loads(chosen.load)))
         return
-    if shutil.which("uv") is None:
-        sys.exit("uv builds the environment; it is not on the PATH.")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         python = build_environment(root)
@@ -156,9 +154,9 @@ def middle(rounds: list[Figures], name: str) -> float:
 
 def build_environment(root: Path) -> Path:
     """A Python with the genuine server and what the model needs."""
-    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, root / "venv"], check=True)
+    subprocess.run([*UV, "venv", "-q", "--python", sys.executable, root / "venv"], check=True)
     python = root / "venv" / "bin" / "python"
-    subprocess.run(["uv", "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+    subprocess.run([*UV, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
     for name, text in SCRIPTS.items():
         (root / name).mkdir()
         (root / name / "score.py").write_text(text)
