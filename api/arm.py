@@ -128,15 +128,19 @@ def open_workspace(user: User, scope: Scope, action: str) -> tuple[Workspace, st
     A stranger gets one and the same `Forbidden` whether or not it exists, as from Azure.
     """
     found = scope.find()
-    role = access.role_of(user, found) if found else None
-    if found is not None and role is not None:
-        if not access.role_may(role, action):
-            access.require(user, action, found)
-        return found, role
-    reaches_all = user.limits is None or user.limits.workspace_id is None
-    if found is None and user.is_superuser and reaches_all:
+    if found is None and access.reaches_all(user):
         raise NotFound(f"There is no workspace {scope}.", target="workspace")
-    raise Forbidden(
+    role = access.role_of(user, found) if found else None
+    if found is None or role is None:
+        raise refusal_of_stranger(user, action, scope)
+    if not access.role_may(role, action):
+        access.require(user, action, found)
+    return found, role
+
+
+def refusal_of_stranger(user: User, action: str, scope: object) -> Forbidden:
+    """What somebody is told who may not know whether `scope` exists."""
+    return Forbidden(
         f"The client '{user.get_username()}' does not have authorization to perform action '{PROVIDER}/"
         f"workspaces/{action}' over scope '{scope}', or the scope is invalid."
     )

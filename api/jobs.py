@@ -8,14 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.arm import PROVIDER, ArmView, Json, parse_body
+from api.arm import ArmView, Json, parse_body, refusal_of_stranger
 from api.audiences import DATA_PLANE
 from api.batch_deployments import get_batch_deployment
 from api.clouds import origin_of
 from endpoints.batch import get_batch_endpoint
 from endpoints.models import BatchEndpoint
 from workspaces import access
-from workspaces.errors import Forbidden, NotFound, UserError
+from workspaces.errors import NotFound, UserError
 from workspaces.models import User, Workspace
 
 NO_JOBS: Json = {"value": [], "nextLink": None}
@@ -128,17 +128,12 @@ def open_endpoint(user: User, name: str, action: str) -> BatchEndpoint:
     """The endpoint, if the caller may do `action`; a stranger cannot tell whether there is one."""
     rows = BatchEndpoint.objects.select_related("workspace")
     found = rows.filter(name__iexact=name).first()
-    role = access.role_of(user, found.workspace) if found else None
-    if found is not None and role is not None:
-        if not access.role_may(role, action):
-            access.require(user, action, found.workspace)
-        return found
-    if found is None and user.is_superuser:
+    if found is None and access.reaches_all(user):
         raise NotFound(f"There is no batch endpoint '{name}'.", target="endpoint")
-    raise Forbidden(
-        f"The client '{user.get_username()}' does not have authorization to perform action '{PROVIDER}/"
-        f"workspaces/{action}' over scope '/batch/{name}', or the scope is invalid."
-    )
+    if found is None or access.role_of(user, found.workspace) is None:
+        raise refusal_of_stranger(user, action, f"/batch/{name}")
+    access.require(user, action, found.workspace)
+    return found
 
 
 def _no_job(workspace: Workspace, name: str) -> NoReturn:

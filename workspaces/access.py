@@ -57,6 +57,11 @@ def role_of(user: User | AnonymousUser, workspace: Workspace) -> str | None:
     return None if role is None else _limited(role, limits, workspace.pk)
 
 
+def reaches_all(user: User) -> bool:
+    """Whether the user may see every workspace there is, and so be told that one does not exist."""
+    return user.is_superuser and (user.limits is None or user.limits.workspace_id is None)
+
+
 def may(user: User | AnonymousUser, action: str, workspace: Workspace) -> bool:
     """Whether the user may do `action`, such as `onlineEndpoints/write`."""
     role = role_of(user, workspace)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cli.faults import UsageFault
+from cli.local import records
 from cli.local.assets import Assets, FetchedModel
 from cli.names import checked_name
 
@@ -121,6 +122,11 @@ def _model(model: Model | str | None, base: Path, assets: Assets) -> FetchedMode
     path = (base / str(model.path)).resolve()
     if not path.exists():
         raise UsageFault(f"model.path is '{model.path}': {path} does not exist.")
+    if records.root().resolve().is_relative_to(path):
+        raise UsageFault(
+            f"model.path is '{model.path}': {path} also holds the records of local deployments. Put the model into a "
+            "folder of its own."
+        )
     return FetchedModel(path, str(model.name), str(model.version or 1))
 
 

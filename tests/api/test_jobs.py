@@ -9,7 +9,7 @@ from django.test import Client
 
 from endpoints.models import BatchEndpoint
 from tests.api.conftest import Api, speak_as
-from tests.factories import Cast, make_batch_endpoint
+from tests.factories import Cast, make_batch_endpoint, make_workspace
 from workspaces import tokens
 from workspaces.models import Activity, TokenScope
 
@@ -104,6 +104,19 @@ def test_a_stranger_cannot_tell_which_batch_endpoints_exist(
         there = charlie.ask(method, "/batch/nothing/jobs", JOB)
         assert (here.status, here.text.replace("churn", "nothing")) == (403, there.text)
         assert Api(charlie.workspace).ask(method, "/batch/churn/jobs", JOB).status == 401
+
+
+def test_an_administrators_token_for_one_workspace_cannot_tell_what_others_hold(
+    cast: Cast, endpoint: BatchEndpoint
+) -> None:
+    cast.alice.is_superuser = True
+    cast.alice.save()
+    elsewhere = make_workspace("elsewhere")
+    _, text = tokens.create_token(cast.alice, "there", workspace=elsewhere)
+    there = Api(cast.workspace, text)
+    known, unknown = there.get("/batch/churn/jobs"), there.get("/batch/absent/jobs")
+    assert known.status == unknown.status == 403
+    assert known.text.replace("churn", "absent") == unknown.text
 
 
 def test_an_administrator_is_told_that_an_endpoint_does_not_exist(cast: Cast) -> None:

@@ -176,6 +176,13 @@ def test_what_needs_docker_says_so(project: Project) -> None:
     assert "needs Docker" in project.refusal(environment=custom)
 
 
+def test_a_model_folder_that_holds_our_own_records_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTICO_CONFIG_DIR", str(project.folder / "home"))
+    assert "a folder of its own" in project.refusal(model={"path": "."})
+
+
 def test_a_registered_model_needs_a_sign_in(project: Project) -> None:
     said = project.refusal(model="azureml:churn:7")
     assert "'churn' is registered on a portal" in said
