@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from deployments.doorbell import ring
+from deployments.installation import runtime_name
 from deployments.models import (
     BatchDeployment,
     DeploymentState,
@@ -309,6 +310,7 @@ def _add_revision(
         environment_version=spec.environment,
         environment_variables_sealed=vault.seal_map(spec.environment_variables),
         instance_type=instance_type,
+        runtime=runtime_name(),
         warnings=limit_warnings(instance_type, machine()),
         created_by=by,
         **run,

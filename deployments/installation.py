@@ -7,16 +7,48 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError
 
 from deployments.environments import EnvironmentSettings, EnvironmentStore
+from deployments.models import Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.server_bundle import prepare_server
 
 
+def runtime(name: str = "") -> Runtime:
+    """The runtime called `name`, made once a process; without a name, the one for new revisions."""
+    return _load(name or runtime_name())
+
+
+def forget_runtimes() -> None:
+    """Make them anew when they are asked for: settings have changed."""
+    _load.cache_clear()
+
+
 @cache
-def runtime() -> Runtime:
-    """The runtime of this installation, made once a process."""
-    return load(settings.DEPLOYMENT_RUNTIME, **_where(settings.DEPLOYMENT_RUNTIME))
+def _load(name: str) -> Runtime:
+    return load(name, **_where(name))
+
+
+def runtime_name() -> str:
+    """What new revisions run on unless their compute says otherwise."""
+    return str(settings.DEPLOYMENT_RUNTIME)
+
+
+def runtime_of(revision: Revision) -> Runtime:
+    """What runs the instances of this revision."""
+    return runtime(revision.runtime)
+
+
+def runtimes_in_use() -> list[Runtime]:
+    """The one for new revisions, and all on which instances may still run."""
+    try:
+        names = set(Instance.objects.values_list("revision__runtime", flat=True).distinct())
+    except DatabaseError:
+        # A clean stop goes on without it.
+        names = set()
+    found = {id(house): house for house in map(runtime, sorted({"", *names}))}
+    return list(found.values())
 
 
 @cache

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from deployments.changes import upstream_facts
-from deployments.installation import runtime
+from deployments.installation import runtime_of, runtimes_in_use
 from deployments.models import Instance, InstanceSpan, OnlineDeployment, Revision
 from deployments.runtimes import InstanceStatus
 from deployments.runtimes import Phase as RuntimePhase
@@ -100,7 +100,7 @@ def needs_attention(deployment: OnlineDeployment) -> bool:
     for row in rows:
         if row.state != Instance.State.HEALTHY or row.revision_id != serving:
             return row.start_after <= now
-        status = runtime().inspect(row.name)
+        status = runtime_of(row.revision).inspect(row.name)
         if status.phase != RuntimePhase.HEALTHY or status.address != row.address:
             return True
     return False
@@ -109,19 +109,22 @@ def needs_attention(deployment: OnlineDeployment) -> bool:
 def remove_orphans() -> list[str]:
     """Remove what runs under our mark without a row; the names that were removed."""
     # Rows are read after the processes: an instance started meanwhile has its row already.
-    running = list(runtime().owned())
-    known = set(Instance.objects.filter(name__in=running).values_list("name", flat=True))
-    orphans = [name for name in running if name not in known]
-    for name in orphans:
-        logger.warning("removing orphan instance %s", name)
-        runtime().remove(name)
-    return orphans
+    removed = []
+    for house in runtimes_in_use():
+        running = list(house.owned())
+        known = set(Instance.objects.filter(name__in=running).values_list("name", flat=True))
+        for name in running:
+            if name not in known:
+                logger.warning("removing orphan instance %s", name)
+                house.remove(name)
+                removed.append(name)
+    return removed
 
 
 def stop_all() -> None:
     """Stop every instance for a clean stop of the installation; the rows stay, so the next start finds what to run."""
-    for row in Instance.objects.select_related("deployment__endpoint"):
-        runtime().remove(row.name, grace_seconds=REMOVE_GRACE_SECONDS)
+    for row in Instance.objects.select_related("deployment__endpoint", "revision"):
+        runtime_of(row.revision).remove(row.name, grace_seconds=REMOVE_GRACE_SECONDS)
         _close_span(row)
         Instance.objects.filter(pk=row.pk).exclude(state=Instance.State.DRAINING).update(
             state=Instance.State.STARTING, address="", ready_at=None
@@ -135,7 +138,7 @@ def _is_draining(row: Instance) -> bool:
 
 def _tend(row: Instance, seen: Seen) -> None:
     """Look at one wanted instance; start it when it should run and does not."""
-    status = runtime().inspect(row.name)
+    status = runtime_of(row.revision).inspect(row.name)
     if status.phase == RuntimePhase.ABSENT:
         status = _ensure(row)
         _save(row, state=Instance.State.STARTING, address="", doubted_at=None)
@@ -173,7 +176,7 @@ def _is_given_time(row: Instance) -> bool:
 
 def _look(row: Instance) -> None:
     """Keep the address of an older instance true, without starting it again."""
-    status = runtime().inspect(row.name)
+    status = runtime_of(row.revision).inspect(row.name)
     if status.phase == RuntimePhase.HEALTHY:
         _note_healthy(row, status)
     elif row.state == Instance.State.HEALTHY and (
@@ -242,7 +245,7 @@ def _facts_changed(deployment: OnlineDeployment, revision: Revision) -> bool:
 
 
 def _ensure(row: Instance) -> InstanceStatus:
-    status = runtime().ensure(instance_spec(row.revision, row.number))
+    status = runtime_of(row.revision).ensure(instance_spec(row.revision, row.number))
     _open_span(row)
     return status
 
@@ -262,7 +265,7 @@ def _finish_draining(row: Instance, seen: Seen) -> None:
     if row.remove_after is not None and row.remove_after > timezone.now():
         seen.draining += 1
         return
-    runtime().remove(row.name, grace_seconds=REMOVE_GRACE_SECONDS)
+    runtime_of(row.revision).remove(row.name, grace_seconds=REMOVE_GRACE_SECONDS)
     _close_span(row)
     row.delete()
 

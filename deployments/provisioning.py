@@ -20,7 +20,7 @@ from deployments.changes import delete_deployment
 from deployments.environments.failures import BuildFailed
 from deployments.environments.process import Cancelled
 from deployments.failures import Failure, from_build, from_instance, from_user_error, never_ready
-from deployments.installation import environments, runtime
+from deployments.installation import environments, runtime_of
 from deployments.models import (
     PROBE_DEFAULTS,
     DeploymentState,
@@ -273,7 +273,7 @@ def _fail_after_deadline(phase: Phase, revision: Revision, seen: instances.Seen)
     lines: list[str] = []
     for row in seen.starting[:1]:
         since = timezone.now() - timedelta(hours=1)
-        lines = [line.text for line in runtime().logs(row.name, since=since)][-12:]
+        lines = [line.text for line in runtime_of(revision).logs(row.name, since=since)][-12:]
     seconds = (timezone.now() - phase.started_at).total_seconds()
     raise PhaseFailed(never_ready(probe["failure_threshold"], seconds, tuple(lines)))
 
@@ -343,7 +343,7 @@ def _settled() -> list[OnlineDeployment]:
         serving_revision__isnull=False,
         due_at__isnull=True,
     )
-    return list(rows.prefetch_related("instances"))
+    return list(rows.prefetch_related("instances__revision"))
 
 
 def _forget_older_files(deployment: OnlineDeployment, *, keep: Revision) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from deployments.changes import machine
 from deployments.environments.specification import EnvironmentSpec
-from deployments.installation import environments, runtime
+from deployments.installation import environments, runtime_of
 from deployments.models import OnlineDeployment, Revision
 from deployments.runtimes import GrantsFiles, InstanceSpec
 from workspaces import storage
@@ -36,7 +36,7 @@ def fetch(revision: Revision) -> None:
     if model is not None:
         root = model_dir(revision)
         storage.materialise(model.content_hash, root / model.leaf if model.is_folder else root)
-    house = runtime()
+    house = runtime_of(revision)
     if isinstance(house, GrantsFiles):
         house.grant(folder, deployment.pk)
 

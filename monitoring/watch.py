@@ -213,7 +213,7 @@ class Watch:
         return self._consoles.step()
 
     def _sample(self) -> None:
-        usage.collect(runtime())
+        usage.collect()
 
     def _beat(self) -> None:
         heartbeat.beat(heartbeat.WATCH, self.supervisor.faults)

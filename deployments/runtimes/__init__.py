@@ -34,7 +34,21 @@ class InstanceSpec:
     python: Path | None
     """Interpreter of the deployment's environment, for the workers; None: the runtime's own interpreter."""
     image: str = ""
-    """Container image, for runtimes that use one."""
+    """Container image, for runtimes that use one; what runs by `python` then lies inside it."""
+    is_custom: bool = False
+    """A custom container (facts 5.4): the image's own command serves, without our inference server."""
+    port: int = 5001
+    """Where it listens, for runtimes whose instances have addresses of their own."""
+    liveness_path: str = "/"
+    readiness_path: str = "/"
+    liveness_port: int = 0
+    readiness_port: int = 0
+    """0: the same as `port`."""
+    model_mount: str = ""
+    """Where `model_dir` appears inside; empty: the runtime's own place for it."""
+    is_cut_off: bool = False
+    """No network but the gateway's way in (`egress_public_network_access: disabled`)."""
+    gpu_count: int = 0
     environment_variables: dict[str, str] = field(default_factory=dict)
     cpu_cores: float = 1.0
     memory_bytes: int = 2 * 1024**3
@@ -64,6 +78,8 @@ class InstanceStatus:
     phase: Phase
     address: str = ""
     """Where it answers, once Healthy: `unix:/path/to.sock` or `host:port`."""
+    node: str = ""
+    """The machine it runs on, where a runtime has several; empty for this one."""
     code: str = ""
     """A failure code of Azure's (facts 7.4) when Exited or stuck: `UserScriptImportError`, `OutOfMemory`, …"""
     reason: str = ""

@@ -29,11 +29,11 @@ def runtime(settings: Settings, tmp_path: Path) -> Iterator[FakeRuntime]:
     settings.DEPLOYMENT_RUNTIME = "fake"
     settings.DEPLOYMENTS_ROOT = tmp_path / "deployments"
     settings.PACKAGES_OFFLINE = True
-    installation.runtime.cache_clear()
+    installation.forget_runtimes()
     fake = installation.runtime()
     assert isinstance(fake, FakeRuntime)
     yield fake
-    installation.runtime.cache_clear()
+    installation.forget_runtimes()
 
 
 @pytest.fixture

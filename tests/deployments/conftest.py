@@ -29,11 +29,11 @@ def runtime(settings: Settings, tmp_path: Path) -> Iterator[FakeRuntime]:
     settings.STORAGE_ROOT = tmp_path / "store"
     settings.DEPLOYMENTS_ROOT = tmp_path / "deployments"
     settings.PACKAGES_OFFLINE = True
-    installation.runtime.cache_clear()
+    installation.forget_runtimes()
     runtime = installation.runtime()
     assert isinstance(runtime, FakeRuntime)
     yield runtime
-    installation.runtime.cache_clear()
+    installation.forget_runtimes()
 
 
 class Factory:

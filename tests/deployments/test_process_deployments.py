@@ -25,7 +25,7 @@ def process_runtime(settings: Settings, runtime: object) -> Iterator[ProcessRunt
     settings.DEPLOYMENTS_ROOT = settings.PORTICO_HOME / "deployments"
     settings.PORTICO_HOME.mkdir(exist_ok=True)
     Path(settings.RUN_DIR).mkdir(exist_ok=True, mode=0o711)
-    installation.runtime.cache_clear()
+    installation.forget_runtimes()
     started = installation.runtime()
     assert isinstance(started, ProcessRuntime)
     yield started

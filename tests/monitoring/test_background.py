@@ -76,17 +76,18 @@ def test_a_job_that_fails_is_begun_again_and_known_until_it_works(
 # Usage ------------------------------------------------------------------------------------------------
 
 
-def test_every_running_instance_is_sampled() -> None:
+def test_every_running_instance_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = make_deployment(make_online_endpoint(name="iris"), instance_count=3)
     runtime = FakeRuntime()
+    monkeypatch.setattr(usage, "runtime_of", lambda revision: runtime)
     first, second, _ = (instance.name for instance in deployment.instances.all())
     for name, memory_gib in ((first, 1), (second, 2)):
         runtime.ensure(InstanceSpec(name, 1, None, "", None, None, memory_bytes=4 * 1024**3))
         runtime.use(name, cpu_percent=40, memory_bytes=memory_gib * 1024**3)
-    assert usage.collect(runtime) == 2
+    assert usage.collect() == 2
     runtime.use(first, cpu_percent=80, memory_bytes=3 * 1024**3)
     deployment.instances.filter(name=second).update(state=Instance.State.EXITED)
-    assert usage.collect(runtime) == 1
+    assert usage.collect() == 1
     rows = UsageMinute.objects.filter(instance_name=first)
     assert sum(row.samples for row in rows) == 2
     assert sum(row.cpu_sum for row in rows) == 120

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from deployments import provisioning
-from deployments.installation import runtime
+from deployments.installation import runtimes_in_use
 
 
 class Command(BaseCommand):
@@ -17,5 +17,6 @@ class Command(BaseCommand):
             provisioning.stop_all_instances()
         finally:
             # Those that no row knows, and all of them when the database is away.
-            for name in list(runtime().owned()):
-                runtime().remove(name)
+            for house in runtimes_in_use():
+                for name in list(house.owned()):
+                    house.remove(name)

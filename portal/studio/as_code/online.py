@@ -129,9 +129,7 @@ def regenerate_key(place: Place, endpoint: str, key_type: str) -> Forms:
     return Forms(
         yaml={},
         cli=script(
-            command(
-                "online-endpoint regenerate-keys", place, name=endpoint, key_type=key_type
-            )
+            command("online-endpoint regenerate-keys", place, name=endpoint, key_type=key_type)
         ),
         python=program.text,
         rest=rest(place, request("POST", path, {"keyType": key_type.capitalize()})),
