@@ -20,5 +20,6 @@ circle() {
 circle "fast" -n auto
 circle "thorough" -n auto -m "thorough and not real"
 circle "sdk" -n auto --dist loadfile -m sdk
+circle "docker" -m docker
 circle "real" -m "(real or browser) and not sdk"
 exit "$failed"
