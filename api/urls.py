@@ -26,6 +26,7 @@ from api import (
     online_endpoints,
     operations,
     personal_tokens,
+    role_assignments,
     service_principals,
     workspaces,
 )
@@ -41,6 +42,7 @@ ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
 PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
+AUTHORIZATION = f"{WORKSPACE}/providers/{role_assignments.PROVIDER}"
 BATCH_ENDPOINT = f"{WORKSPACE}/batchEndpoints/<endpoint>"
 BATCH_DEPLOYMENT = f"{BATCH_ENDPOINT}/deployments/<deployment>"
 RUN = f"history/v1.0/{WORKSPACE}/runs/<run>"
@@ -201,6 +203,26 @@ urlpatterns = [
     *family(assets.CODES, assets.CodeVersionDetail, assets.CodeVersionList),
     *family(data.DATA, data.DataVersionDetail),
     *family(components.COMPONENTS, components.ComponentVersionDetail),
+    arm(
+        f"{AUTHORIZATION}/roleAssignments",
+        role_assignments.AssignmentList.as_view(),
+        "arm-role-assignments",
+    ),
+    arm(
+        f"{AUTHORIZATION}/roleAssignments/<assignment>",
+        role_assignments.AssignmentDetail.as_view(),
+        "arm-role-assignment",
+    ),
+    arm(
+        f"{AUTHORIZATION}/roleDefinitions",
+        role_assignments.DefinitionList.as_view(),
+        "arm-role-definitions",
+    ),
+    arm(
+        f"{AUTHORIZATION}/roleDefinitions/<definition>",
+        role_assignments.DefinitionDetail.as_view(),
+        "arm-role-definition",
+    ),
     arm(
         f"{WORKSPACE}/servicePrincipals",
         service_principals.PrincipalList.as_view(),

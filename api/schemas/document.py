@@ -20,6 +20,7 @@ from api.schemas import (
     oauth,
     online_deployments,
     online_endpoints,
+    role_assignments,
     service_principals,
     workspaces,
 )
@@ -35,6 +36,7 @@ FAMILIES = (
     assets,
     datastores,
     computes,
+    role_assignments,
     service_principals,
     identity,
     oauth,

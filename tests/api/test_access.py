@@ -55,6 +55,9 @@ class Route:
 
 
 CLIENT = "00000000-0000-0000-0000-00000000c11e"
+AUTHORIZATION = "providers/Microsoft.Authorization"
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+ASSIGNED = {"properties": {"roleDefinitionId": READER, "principalId": "charlie"}}
 
 HISTORY, FRONT_END = "/history/v1.0", "/mferp/managementfrontend"
 ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
@@ -160,6 +163,12 @@ ROUTES = [
     Route("GET", "datastores", 200, 200),
     Route("GET", "datastores/workspaceblobstore", 200, 200),
     Route("POST", "datastores/workspaceblobstore/listSecrets", 200, 403, {}),
+    Route("GET", f"{AUTHORIZATION}/roleAssignments", 200, 200),
+    Route("GET", f"{AUTHORIZATION}/roleAssignments/{CLIENT}", 404, 404),
+    Route("PUT", f"{AUTHORIZATION}/roleAssignments/{CLIENT}", 201, 403, ASSIGNED),
+    Route("GET", f"{AUTHORIZATION}/roleDefinitions", 200, 200),
+    Route("GET", f"{AUTHORIZATION}/roleDefinitions/{READER}", 200, 200),
+    Route("DELETE", f"{AUTHORIZATION}/roleAssignments/{CLIENT}", 204, 403),
     Route("GET", "servicePrincipals", 200, 200),
     Route("POST", "servicePrincipals", 201, 403, {"name": "fresh"}),
     Route("GET", f"servicePrincipals/{CLIENT}", 200, 200),

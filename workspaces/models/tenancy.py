@@ -73,10 +73,16 @@ class Membership(models.Model):
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=30, choices=Role.choices)
+    assignment_id = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="The id that a client of the API chose."
+    )
 
     class Meta:
         constraints = (
             models.UniqueConstraint(fields=("workspace", "user"), name="membership_once"),
+            models.UniqueConstraint(
+                fields=("workspace", "assignment_id"), name="membership_assignment"
+            ),
         )
 
     def __str__(self) -> str:
