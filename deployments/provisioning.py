@@ -131,7 +131,7 @@ def _provision(
     done = set(operation.phases.filter(state=Phase.State.SUCCEEDED).values_list("name", flat=True))
     early: list[tuple[str, Callable[[], None]]] = [
         (Phase.Name.VALIDATE, lambda: _validate(revision)),
-        (Phase.Name.FETCH_MODEL, lambda: staging.fetch(revision)),
+        (Phase.Name.FETCH_MODEL, lambda: _fetch(operation, revision)),
         (Phase.Name.BUILD_ENVIRONMENT, lambda: _build(operation, revision, lost)),
     ]
     for name, act in early:
@@ -151,6 +151,14 @@ def _validate(revision: Revision) -> None:
             storage.entries(version.content_hash)
     if revision.code_version is not None:
         check_script(revision.code_version, revision.scoring_script)
+
+
+def _fetch(operation: Operation, revision: Revision) -> None:
+    log = phases.PhaseLog(operation.phases.get(name=Phase.Name.FETCH_MODEL))
+    try:
+        staging.fetch(revision, log)
+    finally:
+        log.flush()
 
 
 def _build(operation: Operation, revision: Revision, lost: threading.Event) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
@@ -16,6 +18,8 @@ from workspaces import storage
 from workspaces.errors import UserError
 from workspaces.models import EnvironmentVersion
 
+MOST_FILES_TOLD = 20
+
 
 def folder_of(deployment: OnlineDeployment, revision: Revision | None = None) -> Path:
     """Where the deployment's files are; with `revision`, that revision's."""
@@ -23,22 +27,63 @@ def folder_of(deployment: OnlineDeployment, revision: Revision | None = None) ->
     return folder / str(revision.number) if revision else folder
 
 
-def fetch(revision: Revision) -> None:
-    """Put model and code in place, readable for the deployment's instances alone. May be repeated."""
+def fetch(revision: Revision, tell: Callable[[str], None] | None = None) -> None:
+    """Put model and code in place, readable for the deployment's instances alone. May be repeated.
+
+    `tell` gets the lines of the storage initializer's log: what was put where, how much it is, how long it took.
+    """
+    tell = tell or _silent
+    began = time.monotonic()
     deployment = revision.deployment
     folder = folder_of(deployment, revision)
     folder.mkdir(parents=True, exist_ok=True)
     settings.DEPLOYMENTS_ROOT.chmod(0o711)
     folder.parent.chmod(0o711)
     code, model = revision.code_version, revision.model_version
+    tell(f"Revision {revision.number} of {deployment.endpoint.name}/{deployment.name}")
     if code is not None:
-        storage.materialise(code.content_hash, folder / "code")
+        tell(f"Code {code}, scoring script {revision.scoring_script}")
+        _lay_out(code.content_hash, folder / "code", "AML_APP_ROOT", tell)
     if model is not None:
         root = model_dir(revision)
-        storage.materialise(model.content_hash, root / model.leaf if model.is_folder else root)
+        tell(f"Model {model}, {model.get_type_display()}")
+        target = root / model.leaf if model.is_folder else root
+        _lay_out(model.content_hash, target, f"AZUREML_MODEL_DIR={_place(root, folder)}", tell)
     house = runtime_of(revision)
     if isinstance(house, GrantsFiles):
         house.grant(folder, deployment.pk)
+    if code is None and model is None:
+        tell("  nothing to fetch: the deployment has neither code nor a model")
+    tell(f"Storage initialized in {time.monotonic() - began:.2f} s")
+
+
+def _lay_out(content_hash: str, target: Path, variable: str, tell: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    was_there = target.exists()
+    try:
+        storage.materialise(content_hash, target)
+    except (OSError, UserError) as error:
+        tell(f"  failed after {time.monotonic() - began:.2f} s: {error}")
+        raise
+    files = storage.entries(content_hash)
+    size = sum(entry.size_bytes for entry in files)
+    verb = "already in place" if was_there else "fetched"
+    tell(
+        f"  {verb}: {len(files)} {'file' if len(files) == 1 else 'files'}, {size} bytes, in "
+        f"{time.monotonic() - began:.2f} s; mounted read-only, {variable}"
+    )
+    for entry in files[:MOST_FILES_TOLD]:
+        tell(f"    {entry.path}  {entry.size_bytes} bytes")
+    if len(files) > MOST_FILES_TOLD:
+        tell(f"    and {len(files) - MOST_FILES_TOLD} more")
+
+
+def _place(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _silent(line: str) -> None:
+    """Nobody listens."""
 
 
 def forget(deployment: OnlineDeployment, revision: Revision | None = None) -> None:

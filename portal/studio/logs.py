@@ -35,7 +35,7 @@ LINES = 500
 MOST_DOWNLOADED_LINES = 100_000
 SOURCES = (
     (CONSOLE, gettext_lazy("Inference server")),
-    (STORAGE_INITIALIZER, gettext_lazy("Model fetch")),
+    (STORAGE_INITIALIZER, gettext_lazy("Storage initializer")),
     (BUILD, gettext_lazy("Environment build")),
     (EVENTS, gettext_lazy("Events")),
 )

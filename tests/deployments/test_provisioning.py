@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from deployments import instances, provisioning
 from deployments.changes import (
@@ -19,11 +22,12 @@ from deployments.changes import (
 from deployments.models import Instance, InstanceSpan, OnlineDeployment, Operation, Phase
 from deployments.runtimes import InstanceSpec
 from deployments.runtimes.fake import FAILS, HANGS, RUNS_OUT_OF_MEMORY, FakeRuntime, Plan
-from deployments.staging import folder_of, instance_name, model_dir
+from deployments.staging import fetch, folder_of, instance_name, model_dir
 from endpoints.changes import delete_endpoint
 from endpoints.models import OnlineEndpoint
 from endpoints.traffic import set_traffic
 from tests.deployments.conftest import Factory, advance_once, advance_until
+from workspaces import storage
 from workspaces.errors import Conflict
 
 pytestmark = pytest.mark.django_db
@@ -71,6 +75,41 @@ def test_the_model_lies_where_azure_says(make: Factory) -> None:
     root = model_dir(deployment.revision)
     assert root.parts[-3:] == ("azureml-models", "churn", "1")
     assert (root / "model" / "m.pkl").read_bytes() == b"weights"
+
+
+def test_the_storage_initializer_tells_what_was_fetched_for_which_revision(make: Factory) -> None:
+    deployment = advance_until(make.deployment(), *DONE)
+    scale_deployment(deployment, 2, by=None)
+    deployment = advance_until(deployment, *DONE)
+    second, first = Phase.objects.filter(name="Fetch model").order_by("-started_at")
+    lines = first.log.splitlines()
+    assert lines[0].startswith("Revision 1 of ")
+    assert any(line.startswith("Code scoring:") and "score.py" in line for line in lines)
+    assert "Model churn:1, Custom" in " ".join(lines)
+    assert re.search(
+        r"fetched: 1 file, 7 bytes, in \d+\.\d\d s; mounted read-only, "
+        r"AZUREML_MODEL_DIR=azureml-models/churn/1",
+        first.log,
+    )
+    assert "    m.pkl  7 bytes" in lines
+    assert lines[-1].startswith("Storage initialized in ")
+    assert "already in place: 1 file, 7 bytes" in second.log
+
+
+def test_a_model_whose_files_are_gone_is_named_in_the_storage_initializers_log(
+    make: Factory, settings: Settings
+) -> None:
+    deployment = make.deployment()
+    revision = deployment.revision
+    assert revision is not None and revision.model_version is not None
+    [entry] = storage.entries(revision.model_version.content_hash)
+    [blob] = Path(settings.STORAGE_ROOT).rglob(entry.sha256)
+    blob.unlink()
+    lines: list[str] = []
+    with pytest.raises(FileNotFoundError):
+        fetch(revision, lines.append)
+    assert lines[-2].startswith("Model churn:1")
+    assert "failed after" in lines[-1]
 
 
 def test_several_instances_all_answer_before_it_has_succeeded(make: Factory) -> None:

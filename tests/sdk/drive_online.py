@@ -16,6 +16,7 @@ from azure.ai.ml.entities import (
     OnlineRequestSettings,
     ProbeSettings,
 )
+from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.identity import DefaultAzureCredential
 
@@ -137,6 +138,17 @@ after = ml.online_endpoints.get_keys("sdk-test")
 assert after.primary_key == before.primary_key
 assert after.secondary_key != before.secondary_key
 assert "the weight is 2" in ml.online_deployments.get_logs("blue", "sdk-test", lines=50)
+fetched = ml.online_deployments.get_logs(
+    "blue", "sdk-test", lines=50, container_type="storage-initializer"
+)
+assert "Model sdk-demo:" in fetched and "Storage initialized in" in fetched
+assert "the weight is 2" not in fetched
+try:
+    ml.online_deployments.get_logs("blue", "sdk-test", lines=5, container_type="sidecar")
+except ValidationException as error:
+    assert "inference-server" in str(error) and "storage-initializer" in str(error)
+else:
+    raise AssertionError("a container that does not exist has no log")
 
 # Scaling sends back what was read.
 blue = ml.online_deployments.get("blue", "sdk-test")

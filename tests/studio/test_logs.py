@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import URLResolver, reverse
 from django.urls.resolvers import RegexPattern
 
-from deployments.models import OnlineDeployment
+from deployments.models import OnlineDeployment, Operation, Phase
 from endpoints.models import OnlineEndpoint
 from monitoring.logs import CONSOLE, folder_of_deployment
 from monitoring.routing import websocket_urlpatterns
@@ -130,6 +130,19 @@ def test_everything_comes_as_a_file(alice: Client, endpoint: OnlineEndpoint) -> 
     assert lines[0] == "2026-01-02T12:00:00.000+00:00 i-1 line 1"
     assert lines[-1].endswith("line 6000")
     assert 'filename="churn-blue-inference-server.log"' in reply.headers["Content-Disposition"]
+
+
+def test_the_storage_initializers_log_is_apart_and_its_command_is_shown(
+    alice: Client, endpoint: OnlineEndpoint
+) -> None:
+    say(endpoint, "scoring")
+    deployment = OnlineDeployment.objects.get(endpoint=endpoint, name="blue")
+    operation = Operation.objects.create(deployment=deployment, kind="Create")
+    Phase.objects.create(operation=operation, name="Fetch model", log="Model churn:1, Custom\n")
+    page = alice.get(url(endpoint), {"source": "storage-initializer"})
+    assert [line.text for line in page.context["page"].lines] == ["Model churn:1, Custom"]
+    assert "--container storage-initializer" in page.content.decode()
+    assert "--container" not in alice.get(url(endpoint)).content.decode()
 
 
 def reason(client: Client, endpoint: OnlineEndpoint, **query: str) -> str:
