@@ -24,7 +24,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from workspaces import access
-from workspaces.errors import Forbidden, NotFound, UserError, ValidationFailed
+from workspaces.errors import ContentChanged, Forbidden, NotFound, UserError, ValidationFailed
 from workspaces.models import User, Workspace
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ MOST_BODY_BYTES = 4 * 1024 * 1024
 DEEPEST = 32
 PAGE = 100
 LARGEST_PAGE = 1000
+# The SDK looks for these words and no others.
+PATHS_STAY = {"code": "UserError", "message": "Asset paths cannot be updated."}
 
 Json = dict[str, Any]
 # Of what we tell of a resource, the SDK sends these back among its properties.
@@ -195,6 +197,8 @@ def describe(error: UserError) -> Json:
     told: Json = {"code": error.code, "message": error.message}
     if error.target:
         told["target"] = error.target
+    if isinstance(error, ContentChanged):
+        return {**told, **PATHS_STAY, "details": [told]}
     if isinstance(error, ValidationFailed):
         told["details"] = [describe(item) for item in error.errors]
     return told

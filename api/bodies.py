@@ -87,6 +87,18 @@ class Body:
 
         return list(self._value(name, [], check, "a list of texts"))
 
+    def records(self, name: str) -> list[Body]:
+        """The objects of a list; their errors are told with ours."""
+
+        def check(value: Any) -> bool:
+            return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+        found: list[dict[str, Any]] = self._value(name, [], check, "a list of objects")
+        return [
+            Body(item, f"{self._at(name)}[{number}]", self.errors)
+            for number, item in enumerate(found)
+        ]
+
     def section(self, name: str) -> Body:
         """The object of that name, empty when it is absent; its errors are told with ours."""
         return Body(self.mapping(name, {}), self._at(name), self.errors)

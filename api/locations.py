@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import ceil
 from typing import cast
 
+from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.arm import Json, page, type_of
+from api.arm import (
+    PROVIDER,
+    Json,
+    Scope,
+    open_workspace,
+    page,
+    parse_body,
+    refusal_of_stranger,
+    type_of,
+)
+from api.bodies import Body
 from deployments.usages import usages_of
 from workspaces import quota
-from workspaces.models import InstanceType, Workspace
+from workspaces.errors import UserError
+from workspaces.models import InstanceType, User, Workspace
 
 WORDS = {
     "endpoints": "endpoints",
@@ -26,6 +39,12 @@ WORDS = {
     "computes": "computes",
     "nodes_per_compute": "nodesPerCompute",
 }
+
+QUOTA_ID = re.compile(
+    rf"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/{re.escape(PROVIDER)}/workspaces/([^/]+)/quotas/(\w+)",
+    re.IGNORECASE,
+)
+RESET = -1
 
 
 class VmSizes(APIView):
@@ -59,7 +78,7 @@ class Usages(APIView):
 
 
 class Quotas(APIView):
-    """The limits of each of the caller's workspaces; an operator sets them on the admin site."""
+    """The limits of each of the caller's workspaces."""
 
     metadata_class = None
 
@@ -73,6 +92,58 @@ class Quotas(APIView):
             ]
 
         return _by_workspace(request, _workspaces(request, subscription, location), rows_of)
+
+
+class UpdateQuotas(APIView):
+    """Sets limits of the caller's workspaces, all of the request or none."""
+
+    metadata_class = None
+
+    def post(self, request: Request, subscription: str, location: str) -> Response:
+        rows = Body(parse_body(request._request)).records("value")
+        wishes = [_wish_of(row) for row in rows]
+        for row in rows:
+            row.finish()
+        user = cast(User, request.user)
+        with transaction.atomic():
+            told = []
+            for scope, resource, limit in wishes:
+                workspace, _role = open_workspace(user, scope, "quotas/write")
+                if workspace.location.lower() != location.lower():
+                    raise refusal_of_stranger(user, "quotas/write", scope)
+                now = quota.set_limit(workspace, resource, limit, by=user)
+                here = _present(workspace, "quotas", resource, now)
+                told.append(
+                    {key: here[key] for key in ("id", "type", "limit", "unit")}
+                    | {"status": "Success"}
+                )
+        return Response({"value": told})
+
+
+def _wish_of(row: Body) -> tuple[Scope, str, int | None]:
+    """Of which workspace, which of our quotas, and the limit; None takes the default again."""
+    found = QUOTA_ID.fullmatch(row.text("id", longest=500))
+    words = {word.lower(): resource for resource, word in WORDS.items()}
+    resource = words.get(found[4].lower(), "") if found else ""
+    if found is None or not resource:
+        row.errors.append(
+            UserError(
+                f"{row.path}.id must be the id of a quota as the list of quotas tells it: …/workspaces/main/quotas/"
+                f"dedicatedCores. The quotas are {', '.join(WORDS.values())}.",
+                code="InvalidQuota",
+                target=f"{row.path}.id",
+            )
+        )
+    if not row.has("limit"):
+        row.errors.append(
+            UserError(
+                f"{row.path}.limit is missing. Give a whole number; -1 takes the default.",
+                target=f"{row.path}.limit",
+            )
+        )
+    limit = row.whole("limit", 0)
+    scope = Scope(found[1], found[2], found[3]) if found else Scope("", "", "")
+    return scope, resource, None if limit == RESET else limit
 
 
 def _workspaces(request: Request, subscription: str, location: str) -> QuerySet[Workspace]:

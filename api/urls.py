@@ -133,6 +133,7 @@ urlpatterns = [
     arm(f"{LOCATION}/vmSizes", locations.VmSizes.as_view(), "arm-vm-sizes"),
     arm(f"{LOCATION}/usages", locations.Usages.as_view(), "arm-usages"),
     arm(f"{LOCATION}/quotas", locations.Quotas.as_view(), "arm-quotas"),
+    arm(f"{LOCATION}/updateQuotas", locations.UpdateQuotas.as_view(), "arm-update-quotas"),
     arm(f"{WORKSPACE}/computes", computes.ComputeList.as_view(), "arm-computes"),
     arm(f"{WORKSPACE}/computes/<compute>", computes.ComputeDetail.as_view(), "arm-compute"),
     arm(

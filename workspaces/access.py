@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
 }
 DENIED: dict[str, tuple[str, ...]] = {
-    Role.CONTRIBUTOR: ("members/write", "members/delete"),
+    Role.CONTRIBUTOR: ("members/write", "members/delete", "quotas/write"),
     Role.DATA_SCIENTIST: (
         "members/write",
         "members/delete",

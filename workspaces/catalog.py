@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from workspaces import plain_yaml, storage
 from workspaces.activity import record
-from workspaces.errors import Conflict, NotFound, UserError
+from workspaces.errors import Conflict, ContentChanged, NotFound, UserError
 from workspaces.models import (
     Code,
     CodeVersion,
@@ -38,6 +38,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 LARGEST_MLMODEL_BYTES = 1_000_000
+PLACE_OF_FILES = frozenset({"content_hash", "uri", "leaf", "is_folder"})
 
 AnyAsset = Model | Environment | Code | Data | Component
 AnyVersion = ModelVersion | EnvironmentVersion | CodeVersion | DataVersion | ComponentVersion
@@ -331,7 +332,8 @@ def _anonymous_name(*parts: str) -> str:
 def _same_or_conflict(existing: Any, facts: dict[str, Any]) -> Any:
     changed = [key for key, value in facts.items() if getattr(existing, key) != value]
     if changed:
-        raise Conflict(
+        kind = ContentChanged if PLACE_OF_FILES.intersection(changed) else Conflict
+        raise kind(
             f"{existing} exists with other content ({', '.join(changed)} differ). Versions do not change: "
             "register a new version.",
             target="version",

@@ -40,6 +40,10 @@ class Conflict(UserError):
         super().__init__(message, code=code, target=target, status=409)
 
 
+class ContentChanged(Conflict):
+    """A version that exists was to hold other files; versions never change."""
+
+
 class ValidationFailed(UserError):
     """Several fields are wrong at once: `errors` holds one `UserError` each, in the order of the fields."""
 

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from workspaces.errors import UserError
-from workspaces.models import Quota, Workspace
+from django.db import transaction
+
+from workspaces.activity import record
+from workspaces.errors import Forbidden, UserError
+from workspaces.models import Quota, User, Workspace
+
+LARGEST = 1_000_000
 
 DEFAULTS: dict[str, int] = {
     "endpoints": 100,
@@ -59,6 +64,37 @@ def limits_of(workspace_ids: Sequence[int]) -> dict[int, dict[str, int]]:
 def reserved_cores(instance_count: int, cores: float) -> int:
     """Cores that a deployment holds, with the reserve for rolling updates (facts 3.3)."""
     return ceil(ceil(1.2 * instance_count) * cores)
+
+
+@transaction.atomic
+def set_limit(workspace: Workspace, resource: str, limit: int | None, *, by: User) -> int:
+    """Give the workspace a limit of its own, None for the default again; returns what holds from now on.
+
+    What is used already stays, even above it. Owners may only lower a limit, administrators set any.
+    """
+    if limit is not None and not 0 <= limit <= LARGEST:
+        raise UserError(
+            f"The limit of {LABELS[resource]} is {limit}. It must be from 0 to {LARGEST}.",
+            code="InvalidQuota",
+            target="limit",
+        )
+    Workspace.objects.select_for_update().get(pk=workspace.pk)
+    before = limit_of(workspace, resource)
+    after = DEFAULTS[resource] if limit is None else limit
+    if after > before and not by.is_superuser:
+        raise Forbidden(
+            f"Workspace '{workspace.name}' may have {before} {LABELS[resource]}. Owners can lower that; ask an "
+            f"administrator to raise it to {after}.",
+            target="limit",
+        )
+    if limit is None:
+        workspace.quotas.filter(resource=resource).delete()
+    elif after != before:
+        workspace.quotas.update_or_create(resource=resource, defaults={"limit": limit})
+    if after != before:
+        old, new = {resource: before}, {resource: after}
+        record(workspace, "set quota", workspace, by=by, before=old, after=new)
+    return after
 
 
 def check(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.schemas.operations import Routes, listed, read, resource
+from api.schemas.operations import Routes, act, listed, read, resource
 from api.schemas.shapes import (
     Named,
     anything,
@@ -63,6 +63,29 @@ LIMIT = {
     "name": record({"value": text(), "localizedValue": text()}),
 }
 QUOTA = Named("Quota", record(LIMIT))
+QUOTA_WISH = record(
+    {"id": text("As the list of quotas tells it."), "limit": whole("-1 takes the default.")},
+    {"type": text(), "unit": text()},
+)
+QUOTA_WISHES = Named("QuotaUpdate", record({"value": items(QUOTA_WISH)}, {"location": text()}))
+QUOTA_SET = Named(
+    "QuotaUpdated",
+    record(
+        {
+            "value": items(
+                record(
+                    {
+                        "id": text(),
+                        "type": text(),
+                        "limit": whole(),
+                        "unit": choice(("Count",)),
+                        "status": choice(("Success",)),
+                    }
+                )
+            )
+        }
+    ),
+)
 USAGE = Named("Usage", record({**LIMIT, "currentValue": whole()}))
 PHASE = Named(
     "Phase",
@@ -103,5 +126,6 @@ ROUTES: Routes = {
     "arm-operation": {"GET": read("Get how a long-running operation stands", OPERATION)},
     "arm-vm-sizes": {"GET": listed("List the instance types", VM_SIZE, query=())},
     "arm-usages": {"GET": listed("List what your workspaces use of their quotas", USAGE)},
+    "arm-update-quotas": {"POST": act("Set quotas", QUOTA_SET, body=QUOTA_WISHES)},
     "arm-quotas": {"GET": listed("List the limits of your workspaces", QUOTA)},
 }

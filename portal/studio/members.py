@@ -19,7 +19,7 @@ from workspaces.models import Membership, Role
 
 ROLE_WORDS = {
     Role.OWNER: gettext_lazy("everything, members included"),
-    Role.CONTRIBUTOR: gettext_lazy("everything but members"),
+    Role.CONTRIBUTOR: gettext_lazy("everything but members and quotas"),
     Role.DATA_SCIENTIST: gettext_lazy("models, environments, endpoints; not compute or quotas"),
     Role.READER: gettext_lazy("looks, changes nothing, sees no keys"),
 }

@@ -92,7 +92,12 @@ def test_any_other_address_is_noted_and_not_looked_at(alice: Api, uri: str) -> N
     assert reply.status == 201, reply
     assert reply.json["properties"]["dataUri"] == uri
     assert put(alice, uri).status == 200
-    assert put(alice, f"{uri}/b").status == 409
+    moved = put(alice, f"{uri}/b")
+    # The words that the SDK looks for, and beside them the way out.
+    assert (moved.status, moved.error["code"]) == (409, "UserError")
+    assert moved.error["message"] == "Asset paths cannot be updated."
+    [detail] = moved.error["details"]
+    assert "register a new version" in detail["message"]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ OTHERS = {
     "arm-vm-sizes": OWN,
     "arm-usages": OWN,
     "arm-quotas": OWN,
+    "arm-update-quotas": OWN,
     "discovery": OPEN,
     "schema": OPEN,
     "arm-operation": TABLE,

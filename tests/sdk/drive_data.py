@@ -14,6 +14,7 @@ from azure.ai.ml.entities import (
     AzureDataLakeGen2Datastore,
     AzureFileDatastore,
     Data,
+    Model,
     SasTokenConfiguration,
     ServicePrincipalConfiguration,
 )
@@ -84,9 +85,21 @@ moved = Data(name=f"{name}-web", version="7", path="https://example.org/b.csv", 
 try:
     ml.data.create_or_update(moved)
 except ResourceExistsError as error:
+    assert str(error).startswith("(UserError) Asset paths cannot be updated."), error
     assert "register a new version" in str(error), error
 else:
     raise AssertionError("a version does not change")
+weights = write("weights.txt", f"1 {mark}")
+model = ml.models.create_or_update(Model(name=f"sdk-model-{mark}", version="1", path=weights))
+assert model.version == "1"
+write("weights.txt", f"2 {mark}")
+try:
+    ml.models.create_or_update(Model(name=f"sdk-model-{mark}", version="1", path=weights))
+except ResourceExistsError as error:
+    assert str(error).startswith("(UserError) Asset paths cannot be updated."), error
+    assert f"sdk-model-{mark}:1 exists with other content" in str(error), error
+else:
+    raise AssertionError("a version of a model does not change")
 ml.data.archive(name, "1")
 assert [row.version for row in ml.data.list(name)] == ["2"]
 ml.data.restore(name, "1")

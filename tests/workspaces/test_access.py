@@ -67,7 +67,7 @@ MATRIX = {
     "components/versions/read": "OCDR",
     "experiments/runs/read": "OCDR",
     "experiments/runs/write": "OCD",
-    "quotas/write": "OC",
+    "quotas/write": "O",
     "members/read": "OCDR",
     "members/write": "O",
 }
