@@ -98,10 +98,10 @@ def test_the_last_owner_stays(alice: Api, cast: Cast) -> None:
     ("principal", "role", "target"),
     [
         ("nobody", READER, "properties.principalId"),
-        (str(uuid.uuid4()), READER, "properties.principalId"),
+        ("0b5b5a4e-5c1c-4b6f-9f0e-3d3a3c1f7a11", READER, "properties.principalId"),
         ("506f7274-6963-4f50-8000-ffffffffffff", READER, "properties.principalId"),
         ("", READER, "properties.principalId"),
-        ("charlie", str(uuid.uuid4()), "properties.roleDefinitionId"),
+        ("charlie", "0b5b5a4e-5c1c-4b6f-9f0e-3d3a3c1f7a11", "properties.roleDefinitionId"),
         ("charlie", "", "properties.roleDefinitionId"),
     ],
 )
