@@ -12,7 +12,7 @@ ANSWER = struct.Struct("<IBBHIQd")
 
 METHODS = ("GET", "POST", "OPTIONS")
 GET, POST = 0, 1
-FORM_BODY, JSON_BODY, IN_FILE = 1, 2, 4  # flags of a request
+FORM_BODY, JSON_BODY, IN_FILE, CSV_BODY, INVOCATIONS = 1, 2, 4, 8, 16  # flags of a request
 WHOLE, STREAM_HEAD, STREAM_PART, STREAM_END, STREAM_BROKEN, READY, FAILED, FORKED, ENDED = range(9)
 RUN_FAILED, OWN_HEADERS, TIMED_OUT = 1, 2, 4  # flags of an answer
 

@@ -1,0 +1,211 @@
+"""An MLflow model in a worker, served with no code of the user's: loading it, and its answer to a request.
+
+Runs in the deployment's interpreter: standard library, Python 3.8 to 3.13; MLflow is the environment's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import os
+import sys
+import traceback
+from typing import Any
+
+from inference_server.frames import INVOCATIONS
+from inference_server.mlflow_answers import plain
+from inference_server.mlflow_failures import cannot_load, cannot_run
+from inference_server.mlflow_forms import Csv, Table, Values, Wish, read_wish
+from inference_server.mlflow_params import params_of
+from inference_server.mlflow_schemas import input_schema, output_schema
+from inference_server.mlflow_shortcuts import STOCK, takes_arrays
+from inference_server.mlflow_signature import Signature
+from inference_server.scoring_request import BadRequest, Request
+from inference_server.scoring_script import Script
+from inference_server.worker_log import log_tree
+
+logger = logging.getLogger("azmlinfsrv")
+
+# Nothing of what users deploy is told to anyone, and nobody is asked for what lies in the folder.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+# Where MLflow says what is wrong with the data, after the data itself.
+SCHEMA_ERROR = "Error: "
+
+
+class MlflowModel(Script):
+    """Takes a scoring script's place in the worker: `init` loads the model, `run` asks it."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.scoring_timeout_ms: int = options["scoring_timeout_ms"]
+        self.name = "the model"
+        self.app: Any = None
+        self.is_raw = self.is_decorated = self.wants_headers = False
+        self.max_batch: int = 1
+        self.run_batch = None
+        self.batch_wants_headers = False
+        self.run = self._run
+        self._folder: str = options["mlflow_folder"]
+        self._inputs: list[dict[str, Any]] = []
+        self._outputs: list[dict[str, Any]] = []
+        self._params: list[dict[str, Any]] = []
+        self._example_file = ""
+
+    def init(self, model_dir: str) -> None:
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        logger.info("Loading the MLflow model in %s", self._folder)
+        try:
+            mlflow: Any = importlib.import_module("mlflow.pyfunc")
+            self._model = mlflow.load_model(self._folder)
+        except BaseException as error:
+            logger.error("The model could not be loaded")
+            logger.error("Encountered Exception %s", traceback.format_exc())
+            log_tree(model_dir)
+            raise cannot_load(error, self._folder) from error
+        try:
+            self._learn()
+        except Exception as error:
+            logger.error("Encountered Exception %s", traceback.format_exc())
+            raise cannot_run(error) from error
+        logger.info("The model is loaded%s", ", and takes arrays" if self._takes_arrays else "")
+
+    def description(self) -> dict[str, Any]:
+        """What the I/O process must know: what to send along, and the schemas for swagger."""
+        return {
+            "pid": os.getpid(),
+            "is_raw": False,
+            "wants_headers": False,
+            "max_batch": 1,
+            "swagger_versions": ["2.0", "3.0", "3.1"],
+            "input_schema": input_schema(
+                self._inputs, self._params, self._folder, self._example_file
+            ),
+            "output_schema": output_schema(self._outputs),
+        }
+
+    def arguments(self, request: Request) -> dict[str, Any]:
+        """What `run` takes: the data as the model wants it. Raises BadRequest for all that is wrong with it."""
+        wish = read_wish(request, self._names)
+        params = params_of(wish.params, self._params)
+        data, is_checked = self._checked(wish)
+        return {
+            "data": data,
+            "params": params,
+            "is_checked": is_checked,
+            "is_invocation": bool(request.flags & INVOCATIONS),
+        }
+
+    def _run(
+        self, data: Any, params: dict[str, Any], is_checked: bool, is_invocation: bool
+    ) -> Any:
+        if not is_checked:
+            found = self._by_mlflow(data, params)
+        elif self._takes_params:
+            found = self._predict(data, params=params)
+        else:
+            found = self._predict(data)
+        answer = plain(found)
+        return {"predictions": answer} if is_invocation else answer
+
+    def _checked(self, wish: Wish) -> tuple[Any, bool]:
+        """The data, and whether the model can be asked directly, without MLflow's own checks."""
+        if self._is_by_hint:
+            # The model's own type hints say what it takes; MLflow turns the values into that.
+            return self._as_hinted(wish), False
+        if self._takes_arrays:
+            array = self._signature.matrix(wish.data, wish.field)
+            if array is not None:
+                return array, True
+        return self._signature.enforce(wish.data, wish.field), self._is_stock
+
+    def _as_hinted(self, wish: Wish) -> Any:
+        data = wish.data
+        if isinstance(data, Csv):
+            raise BadRequest(415, "This model takes no tables. Send JSON.")
+        if isinstance(data, Table):
+            names = data.columns or range(len(data.rows[0]) if data.rows else 0)
+            return [dict(zip(names, row)) for row in data.rows]  # noqa: B905 - Python 3.8
+        return data.values if isinstance(data, Values) else [data.values]
+
+    def _by_mlflow(self, data: Any, params: dict[str, Any]) -> Any:
+        try:
+            if params:
+                return self._model.predict(data, params=params)
+            return self._model.predict(data)
+        except Exception as error:
+            reason = _schema_error(error)
+            if reason:
+                raise BadRequest(400, reason) from error
+            raise
+
+    def _learn(self) -> None:
+        """From the model's description: signature, parameters, and the shortest safe way to ask it."""
+        metadata = self._model.metadata
+        signature = getattr(metadata, "signature", None)
+        self._inputs = _listed(signature, "inputs")
+        self._outputs = _listed(signature, "outputs")
+        self._params = _listed(signature, "params")
+        self._signature = Signature(self._inputs)
+        self._names = frozenset(map(str, self._signature.names))
+        saved = getattr(metadata, "saved_input_example_info", None) or {}
+        self._example_file = saved.get("serving_input_path") or saved.get("artifact_path") or ""
+        self._is_by_hint = bool(
+            getattr(metadata, "_is_signature_from_type_hint", bool)()
+            or getattr(metadata, "_is_type_hint_from_example", bool)()
+        )
+        flavor = metadata.flavors["python_function"]
+        loader = flavor.get("loader_module", "")
+        self._is_stock = loader in STOCK and self._signature.is_plain and not self._is_by_hint
+        inner = self._model._model_impl
+        # MLflow's wrapper of a stock flavor, or in old versions the library's own object.
+        predict: Any = getattr(inner, flavor.get("predict_fn") or "predict", None)
+        self._predict = predict
+        self._is_stock = self._is_stock and callable(predict)
+        self._takes_params = bool(self._params) and _accepts_params(self._predict)
+        raw = _raw_model(inner)
+        self._takes_arrays = (
+            self._is_stock
+            and not self._params
+            and takes_arrays(loader, raw, self._signature, predict)
+        )
+
+
+def _listed(signature: Any, half: str) -> list[dict[str, Any]]:
+    found = getattr(signature, half, None)
+    return list(found.to_dict()) if found is not None else []
+
+
+def _accepts_params(predict: Any) -> bool:
+    try:
+        return "params" in inspect.signature(predict).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _raw_model(inner: Any) -> Any:
+    """The library's own model within MLflow's wrapper."""
+    for name in ("sklearn_model", "xgb_model", "lgb_model"):
+        if hasattr(inner, name):
+            return getattr(inner, name)
+    return inner
+
+
+def _schema_error(error: Exception) -> str:
+    """What MLflow's check of the data found; empty when the model itself failed."""
+    exceptions: Any = sys.modules.get("mlflow.exceptions")
+    if exceptions is None or not isinstance(error, exceptions.MlflowException):
+        return ""
+    text = str(error)
+    is_schema = (
+        "Failed to enforce" in text
+        or "Model is missing inputs" in text
+        or "Incompatible input types" in text
+        or "Failed to validate" in text
+        or getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+    )
+    return text.rpartition(SCHEMA_ERROR)[2][:1000] if is_schema else ""
