@@ -12,7 +12,9 @@ from django.db import DatabaseError
 from deployments.environments import EnvironmentSettings, EnvironmentStore
 from deployments.models import Instance, Revision
 from deployments.runtimes import Runtime, load
-from deployments.runtimes.server_bundle import prepare_server
+from deployments.runtimes.docker import bundle
+from deployments.runtimes.docker.addresses import addresses
+from deployments.runtimes.server_bundle import lay_out, prepare_server
 
 
 def runtime(name: str = "") -> Runtime:
@@ -72,6 +74,8 @@ def environments() -> EnvironmentStore:
 
 
 def _where(name: str) -> dict[str, Any]:
+    if name == "docker":
+        return _where_docker()
     if name != "process":
         return {}
     server_dir, server_python = prepare_server(
@@ -84,4 +88,23 @@ def _where(name: str) -> dict[str, Any]:
         "server_dir": server_dir,
         "server_python": server_python,
         "uid_base": settings.INSTANCE_UID_BASE,
+    }
+
+
+def _where_docker() -> dict[str, Any]:
+    server = lay_out(settings.PORTICO_HOME / "server")
+    return {
+        "root": settings.CONTAINERS_ROOT,
+        "installation": settings.INSTALLATION,
+        "server_bundle": bundle.lay_out(settings.PORTICO_HOME / "container-server", server),
+        "engines": addresses(
+            settings.DOCKER_ENGINES,
+            host=settings.DOCKER_HOST,
+            cert_path=settings.DOCKER_CERT_PATH,
+            tls_verify=settings.DOCKER_TLS_VERIFY,
+        ),
+        "is_pool": bool(settings.DOCKER_ENGINES),
+        "subnets": settings.DOCKER_SUBNETS,
+        "uid_base": settings.INSTANCE_UID_BASE,
+        "custom_root_is_writable": settings.DOCKER_CUSTOM_ROOT_WRITABLE,
     }

@@ -1,9 +1,16 @@
-"""The deployment's state, for the portal: a small JSON file, replaced whole at each change."""
+"""The deployment's state, for the portal: a small JSON file, replaced whole at each change, or lines of the console."""
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+CONSOLE = "-"
+"""In place of a path: where no file outlives us, as in a container, the console does."""
+CONSOLE_MARK = "\x1eportico-status "
+"""What such a line begins with; whoever reads the console knows it by that, and shows it to nobody."""
+CONSOLE_LINE_LENGTH = 400
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,19 @@ class StatusFile:
     def _write(self) -> None:
         if self._path is None:
             return
+        if self._path == CONSOLE:
+            self._print()
+            return
         # A reader sees the old text or the new one, never a part.
         temporary = f"{self._path}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(asdict(self.status), file)
         os.replace(temporary, self._path)
+
+    def _print(self) -> None:
+        facts = asdict(self.status)
+        # Short enough that nobody on the way cuts the line.
+        facts["message"] = facts["message"][: 2 * CONSOLE_LINE_LENGTH]
+        facts["evidence"] = [line[:CONSOLE_LINE_LENGTH] for line in facts["evidence"]]
+        sys.stdout.write(f"{CONSOLE_MARK}{json.dumps(facts)}\n")
+        sys.stdout.flush()

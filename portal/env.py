@@ -59,6 +59,16 @@ def words(name: str) -> list[str]:
     return [part.strip() for part in string(name).split(",") if part.strip()]
 
 
+def pairs(name: str) -> dict[str, str]:
+    """A comma-separated list of `key=value`."""
+    found = dict(word.partition("=")[::2] for word in words(name))
+    if not all(found) or not all(found.values()):
+        raise ImproperlyConfigured(
+            f"{name} is '{string(name)}'. Set it to name=value, several separated by commas."
+        )
+    return found
+
+
 def secret(name: str) -> str:
     """The variable, or the content of the file that `<name>_FILE` points to (mounted secrets)."""
     names_read.add(name + "_FILE")

@@ -43,6 +43,7 @@ STORAGE_ROOT = PORTICO_HOME / "storage"
 STORAGE_CACHE = PORTICO_HOME / "storage-cache"
 DEPLOYMENTS_ROOT = PORTICO_HOME / "deployments"
 INSTANCES_ROOT = PORTICO_HOME / "instances"
+CONTAINERS_ROOT = PORTICO_HOME / "containers"
 ENVIRONMENTS_ROOT = PORTICO_HOME / "environments"
 SEGMENTS_ROOT = PORTICO_HOME / "segments"
 STAGED_ROOT = PORTICO_HOME / "staged"
@@ -103,8 +104,15 @@ FIRST_WORKSPACE = {
 
 # Running models -------------------------------------------------------------------------------------
 
+TRITON_IMAGE = env.string("PORTICO_TRITON_IMAGE")
 DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "process")
 INSTANCE_UID_BASE = env.integer("PORTICO_INSTANCE_UID_BASE", 20000, minimum=2000)
+DOCKER_HOST = env.string("DOCKER_HOST")
+DOCKER_CERT_PATH = env.string("DOCKER_CERT_PATH")
+DOCKER_TLS_VERIFY = env.string("DOCKER_TLS_VERIFY") not in {"", "0", "false"}
+DOCKER_ENGINES = env.pairs("PORTICO_DOCKER_ENGINES")
+DOCKER_SUBNETS = env.string("PORTICO_DOCKER_SUBNETS", "10.201.0.0/16")
+DOCKER_CUSTOM_ROOT_WRITABLE = env.boolean("PORTICO_DOCKER_CUSTOM_ROOT_WRITABLE")
 MAX_REQUEST_TIMEOUT_MS = env.integer("PORTICO_MAX_REQUEST_TIMEOUT_MS", 180_000, minimum=1)
 MAX_BODY_BYTES = env.integer("PORTICO_MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024)
 MAX_UPLOAD_BYTES = env.integer(

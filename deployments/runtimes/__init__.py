@@ -33,10 +33,14 @@ class InstanceSpec:
     """Root under which the model's files lie (`AZUREML_MODEL_DIR`), read-only to the instance."""
     python: Path | None
     """Interpreter of the deployment's environment, for the workers; None: the runtime's own interpreter."""
+    model_repository: str = ""
+    """Path below `model_dir` of a Triton model repository, served instead of a script; empty: none."""
     image: str = ""
     """Container image, for runtimes that use one; what runs by `python` then lies inside it."""
     is_custom: bool = False
     """A custom container (facts 5.4): the image's own command serves, without our inference server."""
+    command: tuple[str, ...] = ()
+    """Of a custom container, instead of the image's own."""
     port: int = 5001
     """Where it listens, for runtimes whose instances have addresses of their own."""
     liveness_path: str = "/"
@@ -77,7 +81,7 @@ class InstanceStatus:
 
     phase: Phase
     address: str = ""
-    """Where it answers, once Healthy: `unix:/path/to.sock` or `host:port`."""
+    """Where it is reached, as soon as it can be: `unix:/path/to.sock` or `host:port`; once Healthy it answers there."""
     node: str = ""
     """The machine it runs on, where a runtime has several; empty for this one."""
     code: str = ""
@@ -105,6 +109,10 @@ class Usage:
 class LogLine:
     time: datetime
     text: str
+
+
+class RuntimeAway(OSError):
+    """What runs the instances (an engine, a cluster) does not answer now; what it runs may well go on."""
 
 
 class Runtime(Protocol):
@@ -147,8 +155,27 @@ class GrantsFiles(Protocol):
         ...
 
 
+@runtime_checkable
+class FollowsLogs(Protocol):
+    """A runtime that keeps consoles itself and hands lines over as they come."""
+
+    def follow(self, name: str, *, since: datetime) -> Iterator[LogLine]:
+        """Lines from `since` on, then each new one, until the instance ends; waits, so give it a thread of its own."""
+        ...
+
+
+@runtime_checkable
+class KnowsRunning(Protocol):
+    """A runtime that can say at once what runs: the sweep then needs no look at each instance."""
+
+    def running(self) -> set[str]:
+        """Names of the instances whose main process runs now, ready or not; cheap, however many there are."""
+        ...
+
+
 RUNTIMES: dict[str, str] = {
     "process": "deployments.runtimes.process.ProcessRuntime",
+    "docker": "deployments.runtimes.docker.runtime.DockerRuntime",
     "fake": "deployments.runtimes.fake.FakeRuntime",
 }
 """Every runtime by dotted path, imported on first use: a client library that is not installed harms no one."""

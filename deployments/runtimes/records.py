@@ -50,6 +50,11 @@ def read_server_status(path: Path) -> ServerStatus:
         with open(descriptor, "rb") as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 value = json.loads(file.read(STATUS_BYTES))
+    return server_status_of(value)
+
+
+def server_status_of(value: object) -> ServerStatus:
+    """The same from what was read elsewhere."""
     if not isinstance(value, dict):
         return ServerStatus()
     evidence = value.get("evidence")

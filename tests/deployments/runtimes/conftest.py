@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from deployments.runtimes.server_bundle import prepare_server
-from tests.deployments.runtimes.stands import FakeStand, ProcessStand, Stand
+from deployments.runtimes.docker import bundle
+from deployments.runtimes.server_bundle import lay_out, prepare_server
+from tests.deployments.runtimes.stands import DockerStand, FakeStand, ProcessStand, Stand
+from tests.docker.conftest import base_image, engine
+
+__all__ = ["base_image", "engine"]
 
 
 @pytest.fixture
@@ -31,11 +35,21 @@ def real_server() -> Iterator[tuple[Path, Path]]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def container_server() -> Iterator[Path]:
+    """The inference server as containers bring it."""
+    folder = Path(tempfile.mkdtemp(prefix="portico-test-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield bundle.lay_out(folder / "container-server", lay_out(folder / "server"))
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(
     params=[
         "fake",
         pytest.param("process", marks=pytest.mark.real),
         pytest.param("process with the real server", marks=pytest.mark.real),
+        pytest.param("docker", marks=[pytest.mark.real, pytest.mark.docker]),
     ]
 )
 def stand(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Stand]:
@@ -45,9 +59,20 @@ def stand(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Stand]:
         stand = FakeStand(open_folder)
     elif request.param == "process":
         stand = ProcessStand(open_folder)
+    elif request.param == "docker":
+        stand = request.getfixturevalue("docker_stand")
     else:
         server_dir, python = request.getfixturevalue("real_server")
         stand = ProcessStand(open_folder, server_dir=server_dir, python=python)
+    yield stand
+    stand.close()
+
+
+@pytest.fixture
+def docker_stand(
+    open_folder: Path, container_server: Path, base_image: str
+) -> Iterator[DockerStand]:
+    stand = DockerStand(open_folder, bundle=container_server, image=base_image)
     yield stand
     stand.close()
 

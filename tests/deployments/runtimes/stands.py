@@ -10,10 +10,13 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from deployments.runtimes import InstanceSpec, InstanceStatus, Phase, Runtime
+from deployments.runtimes import InstanceSpec, InstanceStatus, LogLine, Phase, Runtime
+from deployments.runtimes.docker.addresses import EngineAddress
+from deployments.runtimes.docker.runtime import DockerRuntime
 from deployments.runtimes.fake import FAILS, RUNS_OUT_OF_MEMORY, FakeRuntime
 from deployments.runtimes.isolation import unreachable_folder
 from deployments.runtimes.process import ProcessRuntime
@@ -91,14 +94,22 @@ def console_of(runtime: Runtime, name: str) -> str:
 
 def ask(address: str, path: str = "/", *, method: str = "GET", body: str = "") -> tuple[int, str]:
     """One request to an instance."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE_SECONDS)
-        connection.connect(address.removeprefix("unix:"))
+    with _connected(address) as connection:
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         reply = http.client.HTTPResponse(connection)
         reply.begin()
         return reply.status, reply.read().decode()
+
+
+def _connected(address: str) -> socket.socket:
+    if address.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE_SECONDS)
+        connection.connect(address.removeprefix("unix:"))
+        return connection
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), PATIENCE_SECONDS)
 
 
 class FakeStand:
@@ -173,6 +184,78 @@ class ProcessStand:
     def say(self, name: str, text: str) -> None:
         with (self.runtime.root / name / "console.log").open("a") as log:
             log.write(f"{text}\n")
+
+    def close(self) -> None:
+        for name in self.runtime.owned():
+            self.runtime.remove(name)
+
+
+class DockerStand:
+    """The docker runtime on the engine of this machine, or on others given as `engines`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bundle: Path,
+        image: str,
+        engines: tuple[EngineAddress, ...] = (EngineAddress("docker"),),
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.installation = f"test{secrets.token_hex(4)}"
+        self.bundle = bundle
+        self.image = image
+        self.engines = engines
+        self.options = options
+        self.runtime = self.another_runtime()
+
+    def another_runtime(self) -> DockerRuntime:
+        """As the portal would make it after a restart."""
+        return DockerRuntime(
+            root=self.folder / "containers",
+            installation=self.installation,
+            server_bundle=self.bundle,
+            engines=self.engines,
+            **self.options,
+        )
+
+    def spec(
+        self, name: str = "ep.blue.1.0", *, script: str = ECHO, **fields: Any
+    ) -> InstanceSpec:
+        owner = fields.setdefault("owner", 1)
+        code = self.folder / f"code-{secrets.token_hex(4)}"
+        code.mkdir()
+        (code / "score.py").write_text(textwrap.dedent(script))
+        self.runtime.grant(code, owner)
+        python = Path("/usr/bin/python3")
+        return make_spec(
+            name, **({"code_dir": code, "python": python, "image": self.image} | fields)
+        )
+
+    def failing(self, name: str) -> InstanceSpec:
+        return self.spec(name, script=FAILING)
+
+    def greedy(self, name: str) -> InstanceSpec:
+        return self.spec(name, script=GREEDY, memory_bytes=96 * MIB)
+
+    def say(self, name: str, text: str) -> None:
+        self.inside(name, f"echo '{text}' > /proc/1/fd/1")
+
+        def has_come() -> list[LogLine]:
+            lines = self.runtime.logs(name, since=datetime.min)
+            return [line for line in lines if line.text == text]
+
+        wait_until(has_come, f"{text} to be logged")
+
+    def inside(self, name: str, command: str) -> tuple[int, str]:
+        """Exit code and output of a shell command in the container, as the user that the server has there."""
+        engine = next(iter(self.runtime.engines.values()))
+        container = f"portico-{self.installation}-{name}"
+        with engine.asking() as api:
+            call = api.exec_create(container, ["sh", "-c", command])
+            output: bytes = api.exec_start(call)
+            return api.exec_inspect(call)["ExitCode"], output.decode()
 
     def close(self) -> None:
         for name in self.runtime.owned():

@@ -1,0 +1,47 @@
+"""Where Docker engines are; nothing here needs docker's SDK."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from deployments.runtimes import RuntimeAway
+
+DEFAULT_URL = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class EngineAddress:
+    """How to reach an engine: `unix://`, `tcp://` with or without TLS, or `ssh://`."""
+
+    name: str
+    url: str = DEFAULT_URL
+    cert_path: str = ""
+    """Folder with `ca.pem`, `cert.pem`, `key.pem`; with a tcp address it means TLS."""
+    tls_verify: bool = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it sees this machine's files and we see its networks."""
+        return self.url.startswith("unix:")
+
+    @property
+    def host(self) -> str:
+        """Where ports that it publishes are reached, as a number; empty for a local one."""
+        name = urlsplit(self.url).hostname or ""
+        try:
+            return socket.gethostbyname(name) if name else ""
+        except OSError as error:
+            raise RuntimeAway(f"The host {name} of engine {self.name} is not known.") from error
+
+
+def addresses(
+    pool: dict[str, str], *, host: str = "", cert_path: str = "", tls_verify: bool = False
+) -> tuple[EngineAddress, ...]:
+    """Of the pool when there is one, else the one engine of `DOCKER_HOST`."""
+    found = pool or {"docker": host or DEFAULT_URL}
+    return tuple(
+        EngineAddress(name, url, cert_path if url.startswith("tcp:") else "", tls_verify)
+        for name, url in found.items()
+    )

@@ -1,0 +1,61 @@
+"""Which engine of a pool an instance goes to: pure, from what is offered and what is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployments.runtimes import InstanceSpec
+from deployments.runtimes.endings import in_words
+
+
+@dataclass(frozen=True)
+class Room:
+    """One engine's machine, and what our instances hold of it."""
+
+    name: str
+    cores: float
+    memory_bytes: int
+    taken_cores: float = 0.0
+    taken_memory_bytes: int = 0
+    has_gpus: bool = False
+
+    @property
+    def free_cores(self) -> float:
+        return max(0.0, self.cores - self.taken_cores)
+
+    @property
+    def free_memory_bytes(self) -> int:
+        return max(0, self.memory_bytes - self.taken_memory_bytes)
+
+    def fits(self, spec: InstanceSpec) -> bool:
+        return (
+            # Figures of labels are rounded.
+            self.free_cores + 1e-6 >= spec.cpu_cores
+            and self.free_memory_bytes >= spec.memory_bytes
+        )
+
+
+def choose(rooms: list[Room], spec: InstanceSpec) -> Room | None:
+    """The one with the most left over afterwards, by its scarcer share; None when it fits nowhere."""
+    fitting = [room for room in rooms if room.fits(spec)]
+
+    def left_over(room: Room) -> float:
+        cores = (room.free_cores - spec.cpu_cores) / max(room.cores, 0.01)
+        memory = (room.free_memory_bytes - spec.memory_bytes) / max(room.memory_bytes, 1)
+        return min(cores, memory)
+
+    return max(fitting, key=left_over, default=None)
+
+
+def why_not(rooms: list[Room], spec: InstanceSpec) -> str:
+    """The sentence for an instance that fits nowhere."""
+    wanted = f"{spec.cpu_cores:g} cores and {in_words(spec.memory_bytes)}"
+    free = "; ".join(
+        f"{room.name} has {room.free_cores:g} of {room.cores:g} cores and "
+        f"{in_words(room.free_memory_bytes)} of {in_words(room.memory_bytes)} free"
+        for room in rooms
+    )
+    return (
+        f"No engine has room for {wanted}: {free or 'none answers'}. Choose a smaller instance type, fewer "
+        "instances, or add an engine to PORTICO_DOCKER_ENGINES."
+    )

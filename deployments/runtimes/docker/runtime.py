@@ -1,0 +1,496 @@
+"""Instances as containers: isolated, limited, found again by their labels after any crash of anybody.
+
+Everything there is to know about a container is on its engine. What we note beside it (`<root>/<name>.json`) says on
+which engine that is, how an engine that is away for a moment can be bridged, and why a start was refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import math
+import platform
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.types import Mount
+
+from deployments.runtimes import (
+    InstanceSpec,
+    InstanceStatus,
+    LogLine,
+    Phase,
+    RuntimeAway,
+    Usage,
+)
+from deployments.runtimes.docker import bundle, consoles, networks, placement, statuses, volumes
+from deployments.runtimes.docker.addresses import EngineAddress
+from deployments.runtimes.docker.containers import (
+    CORES,
+    DIGEST,
+    INSTANCE,
+    MEMORY,
+    Plan,
+    own_user_of,
+    variables_of,
+)
+from deployments.runtimes.docker.engines import Engine, reason_of
+from deployments.runtimes.docker.networks import INSTALLATION, OWNER
+from deployments.runtimes.docker.usage import UsageMeter
+from deployments.runtimes.isolation import Users
+from deployments.runtimes.locks import hold
+from deployments.runtimes.records import read_record, write_record
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+LOCK_SECONDS = 30
+LONGEST_GRACE_SECONDS = 15
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class StartRefused(Exception):
+    """Why an instance cannot be started, with its code."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class DockerRuntime:
+    """Runs instances as containers of one engine, or of several as one pool."""
+
+    def __init__(
+        self,
+        root: Path,
+        installation: str,
+        server_bundle: Path,
+        engines: Sequence[EngineAddress],
+        *,
+        is_pool: bool = False,
+        subnets: str = "10.201.0.0/16",
+        uid_base: int = 20000,
+        custom_root_is_writable: bool = False,
+    ) -> None:
+        """`is_pool`: the engines' free capacity decides; else everything goes to the first."""
+        if not NAME.fullmatch(installation):
+            raise ValueError(
+                f"'{installation}' is no installation name: use letters, digits, '.', '_' and '-'."
+            )
+        self.root = root.absolute()
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.installation = installation
+        self.engines = {address.name: Engine(address) for address in engines}
+        self.users = Users(uid_base)
+        self._bundle = server_bundle
+        self._server = tuple(bundle.command(server_bundle))
+        self._is_pool = is_pool
+        self._subnets = ipaddress.IPv4Network(subnets)
+        self._custom_root_is_writable = custom_root_is_writable
+        self._meter = UsageMeter()
+
+    def describe(self) -> str:
+        """Two sentences for people: where instances run, and how they are kept apart."""
+        where = ", ".join(
+            f"{engine.name} ({engine.address.url})" for engine in self.engines.values()
+        )
+        return (
+            f"Each instance is a container on {where}, without rights, with a read-only file system and "
+            f"limits of its own, in its deployment's network. {self.users.describe()}"
+        )
+
+    def grant(self, path: Path, owner: int) -> None:
+        """Let the owner's instances, and no other's, read `path` and all below it; may be repeated."""
+        self.users.grant(path, owner)
+
+    def ensure(self, spec: InstanceSpec) -> InstanceStatus:
+        """Start the instance, or find it running; see the contract."""
+        with self._lock(spec.name):
+            current = self.inspect(spec.name)
+            is_there = current.phase in (Phase.STARTING, Phase.HEALTHY)
+            if is_there and current.digest == spec.digest:
+                return current
+            try:
+                self._start(spec)
+            except StartRefused as refusal:
+                failure = {"code": refusal.code, "reason": refusal.reason}
+                self._note(spec.name, digest=spec.digest, failure=failure)
+            except APIError as error:
+                failure = {
+                    "code": "InternalServerError",
+                    "reason": f"It could not be started: {reason_of(error)}",
+                }
+                self._note(spec.name, digest=spec.digest, failure=failure)
+            except RuntimeAway as error:
+                return statuses.refused("InternalServerError", str(error), spec.digest)
+        return self.inspect(spec.name)
+
+    def inspect(self, name: str) -> InstanceStatus:
+        """What runs under this name. An engine that is away is told from an instance that is not there."""
+        record = self._record(name)
+        try:
+            found = self._find(name)
+        except RuntimeAway as error:
+            return statuses.unseen(record, str(error))
+        if found is None:
+            return statuses.missing(record)
+        engine, facts = found
+        status = statuses.seen(engine, facts, is_pool=self._is_pool)
+        if status.address and status.address != (record or {}).get("address"):
+            self._note(
+                name,
+                engine=engine.name,
+                digest=status.digest,
+                address=status.address,
+                probe=statuses.probe_of(facts),
+            )
+        return status
+
+    def logs(self, name: str, *, since: datetime) -> Iterator[LogLine]:
+        """Console lines from `since` on, oldest first; none when there is no such instance or its engine is away."""
+        with contextlib.suppress(RuntimeAway):
+            found = self._find(name)
+            if found is not None:
+                yield from consoles.lines_since(found[0], found[1]["Id"], since)
+
+    def follow(self, name: str, *, since: datetime) -> Iterator[LogLine]:
+        """Lines from `since` on and then each new one until the instance ends; `RuntimeAway` when its engine goes."""
+        found = self._find(name)
+        if found is not None:
+            yield from consoles.follow(found[0], found[1]["Id"], since)
+
+    def usage(self, name: str) -> Usage | None:
+        """Memory now and processor time since the last call (or the start); None when it does not run."""
+        with contextlib.suppress(RuntimeAway, NotFound):
+            found = self._find(name)
+            if found is None or not found[1]["State"]["Running"]:
+                return None
+            engine, facts = found
+            with engine.asking() as api:
+                figures = api.stats(facts["Id"], stream=False, one_shot=True)
+            labels = facts["Config"]["Labels"]
+            return self._meter.measure(
+                facts["Id"],
+                figures,
+                started_at=consoles.time_of(facts["State"]["StartedAt"]),
+                cpu_cores=float(labels[CORES]),
+                memory_limit_bytes=int(labels[MEMORY]),
+            )
+        return None
+
+    def remove(self, name: str, *, grace_seconds: float = 0) -> None:
+        """Stop and forget it; at most fifteen seconds of grace, since every call must come back.
+
+        While its engine is away it is only forgotten: the sweep finds it by its label afterwards.
+        """
+        with self._lock(name, forget=True):
+            with contextlib.suppress(RuntimeAway):
+                found = self._find(name)
+                if found is not None:
+                    self._end(*found, grace_seconds=min(grace_seconds, LONGEST_GRACE_SECONDS))
+            self._path(name).unlink(missing_ok=True)
+
+    def owned(self) -> Iterator[str]:
+        """Names by label and by note: a crash at any moment leaves at least one of them."""
+        names = {path.stem for path in self.root.glob("*.json")}
+        for engine in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                for container in engine.containers({INSTALLATION: self.installation}):
+                    if INSTANCE in container["Labels"]:
+                        names.add(container["Labels"][INSTANCE])
+        return iter(sorted(name for name in names if NAME.fullmatch(name)))
+
+    def running(self) -> set[str]:
+        """Names of the instances that run now; of an engine that is away, those that it was given."""
+        names: set[str] = set()
+        for engine in self.engines.values():
+            try:
+                containers = engine.containers({INSTALLATION: self.installation})
+            except RuntimeAway:
+                names |= self._noted_on(engine)
+                continue
+            names.update(
+                container["Labels"][INSTANCE]
+                for container in containers
+                if container["State"] == "running" and INSTANCE in container["Labels"]
+            )
+        return names
+
+    # Starting
+
+    def _start(self, spec: InstanceSpec) -> None:
+        """Start the container that is there and fits, else make one; `StartRefused`, `RuntimeAway` or `APIError`."""
+        found = self._find(spec.name)
+        if found is not None:
+            engine, facts = found
+            is_the_same = facts["Config"]["Labels"][DIGEST] == spec.digest
+            if is_the_same and facts["State"]["Status"] == "exited" and self._again(*found):
+                return
+            self._end(engine, facts, grace_seconds=0)
+        if not spec.image:
+            raise StartRefused(
+                "ImageMissing",
+                "It has no container image yet. Update the deployment: that builds one.",
+            )
+        self._check_files(spec)
+        engine = self._place(spec)
+        image = self._image(engine, spec)
+        self._note(spec.name, engine=engine.name, digest=spec.digest)
+        # One after the other in a deployment: a network must not go while somebody enters it.
+        with hold(self._locks() / f"network-{spec.owner}", seconds=LOCK_SECONDS):
+            try:
+                network = networks.ensure(
+                    engine,
+                    self.installation,
+                    spec.owner,
+                    is_cut_off=spec.is_cut_off,
+                    pool=self._subnets,
+                )
+            except networks.NoSubnetLeft as error:
+                raise StartRefused("OutOfCapacity", str(error)) from error
+            self._run(engine, self._plan(spec, image, network), image)
+
+    def _check_files(self, spec: InstanceSpec) -> None:
+        script = spec.code_dir / spec.scoring_script if spec.code_dir else None
+        for path in (script, spec.model_dir):
+            if path is not None and not path.exists():
+                raise StartRefused(
+                    "InternalServerError", f"It could not be started: {path} does not exist."
+                )
+
+    def _again(self, engine: Engine, facts: dict[str, Any]) -> bool:
+        """Start a container that has ended once more, with its console; False when it is better made anew."""
+        try:
+            with engine.asking() as api:
+                api.start(facts["Id"])
+        except APIError:
+            return False
+        return True
+
+    def _place(self, spec: InstanceSpec) -> Engine:
+        """The engine it goes to."""
+        if not self._is_pool and not spec.gpu_count:
+            return next(iter(self.engines.values()))
+        rooms = []
+        for engine in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                rooms.append(self._room(engine))
+        if not rooms:
+            raise RuntimeAway("No Docker engine answers.")
+        if spec.gpu_count and not any(room.has_gpus for room in rooms):
+            names = ", ".join(room.name for room in rooms)
+            raise StartRefused(
+                "OutOfCapacity",
+                f"It asks for {spec.gpu_count} GPU, and no engine offers any ({names}). Install the NVIDIA "
+                "container toolkit there, or choose an instance type without GPU.",
+            )
+        rooms = [room for room in rooms if room.has_gpus or not spec.gpu_count]
+        room = placement.choose(rooms, spec) if self._is_pool else rooms[0]
+        if room is None:
+            raise StartRefused("OutOfCapacity", placement.why_not(rooms, spec))
+        return self.engines[room.name]
+
+    def _room(self, engine: Engine) -> placement.Room:
+        info = engine.info()
+        labels = [
+            container["Labels"]
+            for container in engine.containers({INSTALLATION: self.installation})
+            if INSTANCE in container["Labels"]
+        ]
+        return placement.Room(
+            engine.name,
+            cores=float(info["NCPU"]),
+            memory_bytes=int(info["MemTotal"]),
+            taken_cores=sum(float(found[CORES]) for found in labels),
+            taken_memory_bytes=sum(int(found[MEMORY]) for found in labels),
+            has_gpus="nvidia" in info.get("Runtimes", {}),
+        )
+
+    def _image(self, engine: Engine, spec: InstanceSpec) -> dict[str, Any]:
+        image = engine.image(spec.image)
+        if image is None and self._carry(spec.image, engine):
+            image = engine.image(spec.image)
+        if image is None:
+            raise StartRefused(
+                "ImageMissing",
+                f"The image {spec.image} is not on the engine {engine.name} any more. It is built or fetched "
+                "again when the deployment is updated.",
+            )
+        ours = ARCHITECTURES.get(platform.machine(), platform.machine())
+        if not spec.is_custom and image.get("Architecture") != ours:
+            raise StartRefused(
+                "BadArgument",
+                f"The image {spec.image} is for {image.get('Architecture')}, this installation's inference "
+                f"server for {ours}. Use an image for {ours}.",
+            )
+        return image
+
+    def _carry(self, image: str, target: Engine) -> bool:
+        """Bring an image over from another engine of the pool, which takes as long as its size needs."""
+        for source in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                if source is target or source.image(image) is None:
+                    continue
+                with source.asking() as giving, target.asking() as taking:
+                    taking.load_image(giving.get_image(image))
+                return True
+        return False
+
+    def _plan(self, spec: InstanceSpec, image: dict[str, Any], network: str) -> Plan:
+        uid, gid = self.users.ids(spec.owner)
+        own = own_user_of(image) if spec.is_custom else ""
+        return Plan(
+            spec=spec,
+            user=own or f"{uid}:{gid}",
+            group=str(gid),
+            server=self._server,
+            bundle=self._bundle,
+            network=network,
+            image_variables=variables_of(image),
+            is_root_writable=spec.is_custom and self._custom_root_is_writable,
+        )
+
+    def _run(self, engine: Engine, plan: Plan, image: dict[str, Any]) -> None:
+        spec = plan.spec
+        if spec.is_cut_off and not engine.is_local:
+            raise StartRefused(
+                "BadArgument",
+                f"egress_public_network_access: disabled needs an engine on this machine; {engine.name} is "
+                "another one, whose containers the gateway reaches through a published port.",
+            )
+        mounts = self._mounts(engine, plan)
+        published: dict[str, Any] = {}
+        if not engine.is_local:
+            published = {f"{port}/tcp": (engine.address.host, None) for port in plan.ports()}
+        body = plan.body(
+            self.installation,
+            version=engine.api_version(),
+            most_cores=float(engine.info()["NCPU"]),
+            mounts=mounts,
+            published=published,
+        )
+        with engine.asking() as api:
+            container = api.create_container(name=self._container(spec.name), **body)["Id"]
+            # A refusal to start stays on the container, for whoever inspects it.
+            with contextlib.suppress(APIError):
+                api.start(container)
+
+    def _mounts(self, engine: Engine, plan: Plan) -> list[Mount]:
+        spec = plan.spec
+        if engine.is_local:
+            return [
+                Mount(target=source.inside, source=str(source.path), type="bind", read_only=True)
+                for source in plan.sources()
+            ]
+        ids = self.users.ids(spec.owner)
+        found = []
+        for source in plan.sources():
+            is_server = source.path == self._bundle
+            volume = volumes.ensure(
+                engine,
+                self.installation,
+                # The server is everybody's.
+                0 if is_server else spec.owner,
+                spec.image,
+                source,
+                (0, 0) if is_server else ids,
+            )
+            found.append(
+                Mount(
+                    target=source.inside,
+                    source=volume,
+                    type="volume",
+                    read_only=True,
+                    no_copy=True,
+                )
+            )
+        return found
+
+    # Ending
+
+    def _end(self, engine: Engine, facts: dict[str, Any], *, grace_seconds: float) -> None:
+        """End and remove a container, and what only it needed."""
+        owner = int(facts["Config"]["Labels"][OWNER])
+        with engine.asking() as api:
+            if grace_seconds > 0 and facts["State"]["Running"]:
+                with contextlib.suppress(APIError):
+                    api.stop(facts["Id"], timeout=math.ceil(grace_seconds))
+            try:
+                api.remove_container(facts["Id"], force=True, v=True)
+            except NotFound:
+                pass
+            except APIError as error:
+                # Somebody else is already at it.
+                if error.status_code != 409:
+                    raise
+        self._meter.forget(facts["Id"])
+        with (
+            contextlib.suppress(TimeoutError),
+            hold(self._locks() / f"network-{owner}", seconds=LOCK_SECONDS, forget=True),
+        ):
+            networks.remove_unused(engine, self.installation, owner=owner)
+            if not engine.is_local:
+                volumes.remove_unused(engine, self.installation, owner)
+
+    # Looking
+
+    def _find(self, name: str) -> tuple[Engine, dict[str, Any]] | None:
+        """The container and its engine; None when it is certainly nowhere, `RuntimeAway` when that is not known."""
+        noted = (self._record(name) or {}).get("engine")
+        likely = [self.engines[noted]] if noted in self.engines else list(self.engines.values())
+        away: RuntimeAway | None = None
+        for engine in likely:
+            try:
+                facts = engine.container(self._container(name))
+            except RuntimeAway as error:
+                away = error
+                continue
+            if facts is not None and self._is_ours(facts, name):
+                return engine, facts
+        if away is not None:
+            raise away
+        return None
+
+    def _is_ours(self, facts: dict[str, Any], name: str) -> bool:
+        labels = facts["Config"]["Labels"] or {}
+        return labels.get(INSTALLATION) == self.installation and labels.get(INSTANCE) == name
+
+    def _container(self, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"'{name}' is no instance name: use up to 200 letters, digits, '.', '_' and '-'."
+            )
+        return f"portico-{self.installation}-{name}"
+
+    def _path(self, name: str) -> Path:
+        self._container(name)
+        return self.root / f"{name}.json"
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        with contextlib.suppress(json.JSONDecodeError):
+            return read_record(self._path(name))
+        return None
+
+    def _noted_on(self, engine: Engine) -> set[str]:
+        records = {path.stem: self._record(path.stem) for path in self.root.glob("*.json")}
+        return {
+            name
+            for name, record in records.items()
+            if record and record.get("engine") == engine.name
+        }
+
+    def _note(self, name: str, **facts: Any) -> None:
+        write_record(self._path(name), facts)
+
+    def _locks(self) -> Path:
+        folder = self.root / ".locks"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _lock(self, name: str, *, forget: bool = False) -> contextlib.AbstractContextManager[None]:
+        self._container(name)
+        return hold(self._locks() / name, seconds=LOCK_SECONDS, forget=forget)
