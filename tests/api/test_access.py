@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from django.db import transaction
+from django.test import override_settings
 from django.urls import URLPattern, resolve
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from api.schemas.document import document_of
 from api.urls import urlpatterns
@@ -20,6 +24,7 @@ from tests.api.conftest import Api, speak_as, store_assets
 from tests.factories import (
     Cast,
     make_batch_endpoint,
+    make_cast,
     make_code,
     make_component,
     make_compute,
@@ -185,8 +190,33 @@ ROUTES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def built(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Cast, Path]]:
+    """The cast with one of each thing, and their store: made once, as there is a test for every route."""
+    store = tmp_path_factory.mktemp("things") / "store"
+    with django_db_blocker.unblock(), transaction.atomic():
+        cast = make_cast()
+        with override_settings(STORAGE_ROOT=store):
+            make_things(cast)
+        yield cast, store
+        transaction.set_rollback(True)
+
+
 @pytest.fixture(autouse=True)
-def things(cast: Cast) -> None:
+def cast(built: tuple[Cast, Path], db: None, tmp_path: Path) -> Cast:
+    """As it was built: the transaction of each test is inside that of all."""
+    cast, store = built
+    shutil.copytree(store, tmp_path / "store")
+    for row in cast:
+        row.refresh_from_db()
+    return cast
+
+
+def make_things(cast: Cast) -> None:
     make_model(cast.workspace)
     make_environment(cast.workspace)
     make_code(cast.workspace)
