@@ -9,7 +9,9 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from inference_server.frames import (
+    CSV_BODY,
     FORM_BODY,
+    INVOCATIONS,
     JSON_BODY,
     METHODS,
     OWN_HEADERS,
@@ -100,8 +102,10 @@ class Contract:
         request.path, request.query = path, query
         if path == b"/score":
             self._score(request)
-        elif path == b"/":
+        elif path == b"/" or (self.settings.mlflow_folder and path in (b"/ping", b"/health")):
             self._health(request)
+        elif self.settings.mlflow_folder and path == b"/invocations":
+            self._score(request, INVOCATIONS)
         elif path == b"/swagger.json":
             self._swagger(request)
         else:
@@ -179,7 +183,7 @@ class Contract:
     def _is_late(self, request: Request) -> bool:
         return request.limit_ms < self.settings.scoring_timeout_ms
 
-    def _score(self, request: Request) -> None:
+    def _score(self, request: Request, route: int = 0) -> None:
         code = METHOD_CODES.get(request.method)
         if code is None:
             self._send_message(request, 405, NOT_ALLOWED)
@@ -189,7 +193,7 @@ class Contract:
             self._send(request, 200, TEXT_TYPE, b"", b"x-ms-run-function-failed: False\r\n")
         else:
             content_type = request.header(b"content-type")
-            request.content_flags = self._flags_of(content_type) if content_type else 0
+            request.content_flags = (self._flags_of(content_type) if content_type else 0) | route
             self.queue.submit(request)
 
     def _health(self, request: Request) -> None:
@@ -312,6 +316,7 @@ class Contract:
                 kind.startswith(b"application/") and kind.endswith(b"+json")
             )
             flags = JSON_BODY if is_json else FORM_BODY if kind in FORM_TYPES else 0
+            flags |= CSV_BODY if kind == b"text/csv" else 0
             if len(self._content_flags) < 100:
                 self._content_flags[content_type] = flags
         return flags

@@ -156,6 +156,7 @@ class Pool:
             "app_root": settings.app_root,
             "entry_script": settings.entry_script,
             "source_dir": settings.source_dir,
+            "mlflow_folder": settings.mlflow_folder,
             "model_dir": settings.model_dir,
             "scoring_timeout_ms": settings.scoring_timeout_ms,
             "log_level": settings.log_level,

@@ -33,6 +33,7 @@ class Settings:
     app_root: str
     source_dir: str | None
     model_dir: str | None
+    mlflow_folder: str | None
     config_file: str | None
     python: str
     host: str
@@ -73,7 +74,11 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     entry_script = values.text("AZUREML_ENTRY_SCRIPT")
     if flags.entry_script:
         entry_script = os.path.realpath(flags.entry_script)
-    if not entry_script and not config_file:
+    model_dir = flags.model_dir or values.text("AZUREML_MODEL_DIR")
+    mlflow_folder = None
+    if not entry_script and model_dir and values.text("MLFLOW_MODEL_FOLDER"):
+        mlflow_folder = os.path.join(model_dir, values.text("MLFLOW_MODEL_FOLDER") or "")
+    if not (entry_script or config_file or mlflow_folder):
         raise SettingsError(
             "Either provide an entry_script using --entry_script or provide a path to the "
             "configuration file using --config_file",
@@ -94,7 +99,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         entry_script=entry_script,
         app_root=values.text("AML_APP_ROOT") or app_root,
         source_dir=values.text("AZUREML_SOURCE_DIRECTORY"),
-        model_dir=flags.model_dir or values.text("AZUREML_MODEL_DIR"),
+        model_dir=model_dir,
+        mlflow_folder=mlflow_folder,
         config_file=config_file,
         python=flags.python,
         host=flags.host,
@@ -134,8 +140,10 @@ def worker_environment(settings: Settings, environment: Mapping[str, str]) -> di
     found["WORKER_COUNT"] = str(settings.worker_count)
     found["SERVER_PORT"] = str(settings.port)
     found["HEALTH_PORT"] = str(settings.health_port or settings.port)
+    # Azure's name for what stands in for a script, which code of a model may look at.
+    mlflow_script = "mlflow_score_script.py" if settings.mlflow_folder else None
     for name, value in (
-        ("AZUREML_ENTRY_SCRIPT", settings.entry_script),
+        ("AZUREML_ENTRY_SCRIPT", settings.entry_script or mlflow_script),
         ("AZUREML_MODEL_DIR", settings.model_dir),
         ("AZUREML_CONFIG_FILE", settings.config_file),
         ("HTTP_X_MS_SERVER_VERSION", settings.server_version),

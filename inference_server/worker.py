@@ -96,7 +96,7 @@ def main() -> None:
         debugger.wait_for_client()
     try:
         configure_logging(options)
-        script = Script(options)
+        script = open_script(options)
         script.init(options.get("model_dir") or "")
     except CannotStart as failure:
         report = {"code": failure.code, "message": failure.message, "evidence": failure.evidence}
@@ -109,6 +109,16 @@ def main() -> None:
         fork_on_demand(socket.socket(fileno=options["requests_fd"]), answers, script)
     else:
         serve(socket.socket(fileno=options["requests_fd"]), answers, script)
+
+
+def open_script(options: dict[str, Any]) -> Script:
+    """What run() is called on: the scoring script, or what serves models that need none."""
+    if not options.get("mlflow_folder"):
+        return Script(options)
+    # Most workers serve a script, and need not load this.
+    served = importlib.import_module("inference_server.mlflow_model")
+    model: Script = served.MlflowModel(options)
+    return model
 
 
 def serve(requests: socket.socket, answers: socket.socket, script: Script) -> None:
@@ -171,6 +181,8 @@ def call_run(
         logger.error("Encountered Exception: %s", traceback.format_exc())
         message = f"Scoring timeout after {script.scoring_timeout_ms} ms"
         send_message(answers, request, 500, message, RUN_FAILED | TIMED_OUT)
+    except BadRequest as refusal:
+        send_message(answers, request, refusal.status, refusal.message)
     except BaseException:
         logger.error("Encountered Exception: %s", traceback.format_exc())
         send_message(answers, request, 500, SCRIPT_FAILED, RUN_FAILED)
