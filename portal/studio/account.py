@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from portal.pages import go, toast
 from portal.studio.as_code.forms import Forms
 from portal.studio.as_code.tokens import create_token as create_token_code
+from portal.studio.as_code.tokens import revoke_token as revoke_token_code
 from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import lifetimes, tokens
@@ -120,9 +121,14 @@ def _page(
     typed: dict[str, str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    found = list(request.user.personal_tokens.select_related("workspace").order_by("name"))
+    place = place_of(request)
     context = {
         "form": form,
-        "tokens": request.user.personal_tokens.select_related("workspace").order_by("name"),
+        "tokens": found,
+        "revoke_dialogs": [
+            (token, revoke_token_code(place, token.pk).samples(place)) for token in found
+        ],
         "now": timezone.now(),
         "new_token": new_token,
         "new_token_name": new_token_name,

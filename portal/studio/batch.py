@@ -36,6 +36,7 @@ from portal.studio.batch_form import (
     spec_from,
 )
 from portal.studio.code_batch import (
+    default_code,
     delete_code,
     delete_deployment_code,
     deployment_code,
@@ -77,6 +78,12 @@ def details(request: StudioRequest, batch: str) -> HttpResponse:
     context = {
         "endpoint": endpoint,
         "deployments": deployments,
+        "default_samples": samples_of(
+            request,
+            default_code(request, endpoint, endpoint.default_deployment or deployments[0].name),
+        )
+        if deployments
+        else [],
         "delete_samples": samples_of(request, delete_code(request, endpoint)),
         "delete_dialogs": [
             (row, samples_of(request, delete_deployment_code(request, endpoint, spec_of(row))))

@@ -20,7 +20,7 @@ from deployments.staging import environment_spec_of
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio import intake
 from portal.studio.as_code import assets
-from portal.studio.code_assets import typed_environment, typed_model
+from portal.studio.code_assets import archive_part, typed_environment, typed_model
 from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.deployment_form import TEMPLATE_CONDA
 from portal.studio.scope import StudioRequest, studio_page
@@ -80,6 +80,8 @@ def model(request: StudioRequest, name: str) -> HttpResponse:
         "may_deploy": access.role_may(request.role, "onlineEndpoints/write"),
         "workspace": request.workspace,
     }
+    if context["may_write"]:
+        context |= archive_part(request, "model", found)
     return render(request, "workspaces/model_detail.html", context)
 
 
@@ -108,6 +110,8 @@ def environment(request: StudioRequest, name: str) -> HttpResponse:
         else:
             built = environments().find(hash_of(translation))
             context |= {"translation": translation, "built": built}
+    if context["may_write"]:
+        context |= archive_part(request, "environment", found)
     return render(request, "workspaces/environment_detail.html", context)
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext as _
+
+from portal.studio.as_code import assets
 from portal.studio.as_code.values import Data, Environment, Local, Model
+from portal.studio.code_part import place_of, samples_of
 from portal.studio.code_values import packages_of, uploaded
 from portal.studio.intake import paths_of
 from portal.studio.scope import StudioRequest
@@ -78,3 +82,11 @@ def _name(request: StudioRequest, otherwise: str) -> str:
 
 def _text(request: StudioRequest, name: str) -> str:
     return str(request.POST.get(name, "")).replace("\r\n", "\n").strip()
+
+
+def archive_part(request: StudioRequest, kind: str, asset: Any) -> dict[str, Any]:
+    """For the page of an asset: archiving it, or bringing it back, as code."""
+    is_back = asset.archived_at is not None
+    forms = assets.archive(place_of(request), kind, asset.name, is_back=is_back)
+    title = _("View restoring as code") if is_back else _("View archiving as code")
+    return {"code_samples": samples_of(request, forms), "code_title": title}

@@ -34,6 +34,11 @@ def endpoint_code(
     return batch.write_endpoint(place_of(request), wanted, is_new=current is None)
 
 
+def default_code(request: StudioRequest, endpoint: Endpoint, deployment: str) -> Forms:
+    values = batch.BatchEndpoint(endpoint.name, endpoint.description, endpoint.tags)
+    return batch.set_default(place_of(request), values, deployment)
+
+
 def delete_code(request: StudioRequest, endpoint: Endpoint) -> Forms:
     values = batch.BatchEndpoint(endpoint.name, endpoint.description, endpoint.tags)
     return batch.delete_endpoint(place_of(request), values)

@@ -81,6 +81,14 @@ def delete_samples(place: Place, deployment: OnlineDeployment) -> list[dict[str,
     return changes.delete(place, without_secrets(values)).samples(place)
 
 
+def restore_samples(
+    place: Place, endpoint: str, former: DeploymentSpec, current: DeploymentSpec
+) -> list[dict[str, str]]:
+    """The dialog “Restore revision” as code: an update to what it was. Azure has no revisions."""
+    wanted, now = deployment_of(place, endpoint, former), deployment_of(place, endpoint, current)
+    return changes.update(place, wanted, now).samples(place)
+
+
 def scale_samples(place: Place, deployment: OnlineDeployment) -> list[dict[str, str]]:
     """One instance more, as code; its YAML would be the whole wish, which the page for editing has."""
     if deployment.revision is None:

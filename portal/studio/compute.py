@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db.models import Count, Q
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
 
+from api.locations import WORDS
 from deployments.changes import machine
 from deployments.installation import runtime
 from deployments.models import BatchDeployment, Instance, OnlineDeployment
 from deployments.usages import usages_of
-from portal.pages import render_page
-from portal.studio.as_code import computes
+from portal.pages import go, render_page, toast
+from portal.studio.as_code import computes, quotas
+from portal.studio.as_code.forms import Forms
 from portal.studio.code_part import place_of
 from portal.studio.code_values import compute_values
 from portal.studio.deployment_form import has_room
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, quota
 from workspaces.computes import spec_of
+from workspaces.errors import UserError
 from workspaces.models import Compute, InstanceType
 
 
@@ -53,10 +59,40 @@ def instance_types(request: StudioRequest) -> HttpResponse:
         "may_write": access.role_may(request.role, "computes/write"),
         "may_delete": access.role_may(request.role, "computes/delete"),
         "labels": quota.LABELS,
+        "may_set": access.role_may(request.role, "quotas/write"),
+        "quota_samples": _quota_code(request).samples(place_of(request)),
         "workspace": request.workspace,
     }
     page, part = "workspaces/compute.html", "workspaces/_instance_type_table.html"
     return render_page(request, page, part, context)
+
+
+@studio_page("quotas/write")
+@require_POST
+def set_quota(request: StudioRequest, resource: str) -> HttpResponse:
+    """Lower a limit; administrators may raise it, too."""
+    if resource not in quota.DEFAULTS:
+        raise Http404(f"There is no quota '{resource}'.")
+    typed = request.POST.get("limit", "").strip()
+    if not (typed.isascii() and typed.isdecimal() and len(typed) < 10):
+        raise UserError(
+            _("The limit is “%(text)s”. It must be a whole number.") % {"text": typed[:40]},
+            target="limit",
+        )
+    limit = quota.set_limit(request.workspace, resource, int(typed), by=request.user)
+    toast(
+        request,
+        _("This workspace may have %(limit)s %(what)s now.")
+        % {"limit": limit, "what": quota.LABELS[resource]},
+    )
+    return go(request, reverse("studio:compute", kwargs={"workspace": request.workspace.name}))
+
+
+def _quota_code(request: StudioRequest) -> Forms:
+    """All limits as they are, to be changed by hand."""
+    limits = quota.limits_of([request.workspace.pk])[request.workspace.pk]
+    words = {WORDS[resource]: limit for resource, limit in limits.items()}
+    return quotas.set_limits(place_of(request), request.workspace.location, words)
 
 
 def _computes(request: StudioRequest) -> list[tuple[Compute, int, list[dict[str, str]]]]:

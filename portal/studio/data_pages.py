@@ -24,7 +24,7 @@ from portal.studio.catalog_pages import (
     form_page,
     shown_version,
 )
-from portal.studio.code_assets import typed_data
+from portal.studio.code_assets import archive_part, typed_data
 from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, catalog, components, data
@@ -63,6 +63,8 @@ def data_detail(request: StudioRequest, name: str) -> HttpResponse:
         "may_write": access.role_may(request.role, "data/versions/write"),
         "workspace": request.workspace,
     }
+    if context["may_write"]:
+        context |= archive_part(request, "data", found)
     return render(request, "workspaces/data_detail.html", context)
 
 
@@ -117,6 +119,8 @@ def component_detail(request: StudioRequest, name: str) -> HttpResponse:
             "outputs": list((told.get("outputs") or {}).items()),
             "text": yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100),
         }
+    if context["may_write"]:
+        context |= archive_part(request, "component", found)
     return render(request, "workspaces/component_detail.html", context)
 
 

@@ -11,7 +11,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from portal.pages import go, toast
+from portal.studio.as_code import datastores as as_code
+from portal.studio.as_code.forms import Forms
+from portal.studio.as_code.place import Place
 from portal.studio.catalog_pages import form_page
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.data_pages import tabs_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, datastores
@@ -24,11 +28,18 @@ IDENTITY = ("tenant_id", "client_id", "authority_url", "resource_url", "thumbpri
 @studio_page("datastores/read")
 def datastore_list(request: StudioRequest) -> HttpResponse:
     """The built-in ones and the records."""
+    rows = list(datastores.rows(request.workspace))
+    place = place_of(request)
+    default = datastores.default_name(request.workspace)
     context = {
         "built_in": datastores.BUILT_IN,
         "main": datastores.MAIN,
-        "rows": list(datastores.rows(request.workspace)),
-        "default": datastores.default_name(request.workspace),
+        "rows": rows,
+        "default": default,
+        "default_samples": _default_code(place, rows).samples(place),
+        "delete_samples": [
+            (row, as_code.delete(place, _values(row)).samples(place)) for row in rows
+        ],
         "tabs": tabs_of(request, "datastores"),
         "may_write": access.role_may(request.role, "datastores/write"),
         "may_delete": access.role_may(request.role, "datastores/delete"),
@@ -41,6 +52,9 @@ def datastore_list(request: StudioRequest) -> HttpResponse:
 def register_datastore(request: StudioRequest) -> HttpResponse:
     """Record a datastore; a name that exists is changed, and an empty secret keeps the present one."""
     problem: UserError | None = None
+    code = _code(request)
+    if asks_for_code(request):
+        return code_part(request, code)
     if request.method == "POST":
         try:
             name = _typed(request, "name")
@@ -55,6 +69,8 @@ def register_datastore(request: StudioRequest) -> HttpResponse:
     extra: dict[str, Any] = {
         "types": Datastore.Type.choices,
         "kinds": Datastore.Credentials.choices,
+        "code_samples": samples_of(request, code),
+        "code_url": request.path,
     }
     return form_page(request, "workspaces/datastore_form.html", problem, extra)
 
@@ -85,6 +101,46 @@ def _wish(request: StudioRequest) -> datastores.Wish:
         identity={key: value for key in IDENTITY if (value := _typed(request, key)[:1000])},
         secret=_typed(request, "secret")[: datastores.LONGEST_SECRET],
         description=_typed(request, "description"),
+    )
+
+
+def _code(request: StudioRequest) -> Forms:
+    """What stands in the form, right or not; never the secret."""
+    wish = _wish(request)
+    kinds = as_code.CREDENTIALS
+    typed = as_code.Datastore(
+        name=_typed(request, "name") or "my_datastore",
+        type=wish.type if wish.type in as_code.KINDS else Datastore.Type.BLOB,
+        container=wish.container or "my-container",
+        account_name=wish.account_name,
+        endpoint="" if wish.endpoint == "core.windows.net" else wish.endpoint,
+        credentials=wish.credentials if wish.credentials in kinds else "none",
+        identity=wish.identity if wish.credentials in {"service_principal", "certificate"} else {},
+        description=wish.description,
+    )
+    return as_code.write(place_of(request), typed)
+
+
+def _default_code(place: Place, rows: list[Datastore]) -> Forms:
+    """Of a datastore that is not the default, where there is one."""
+    row = next((row for row in rows if not row.is_default), None)
+    if row is None:
+        return as_code.set_default(place, datastores.MAIN, None)
+    return as_code.set_default(place, row.name, _values(row))
+
+
+def _values(row: Datastore) -> as_code.Datastore:
+    return as_code.Datastore(
+        name=row.name,
+        type=row.type,
+        container=row.container,
+        account_name=row.account_name,
+        endpoint=row.endpoint,
+        protocol=row.protocol,
+        credentials=row.credentials,
+        identity=row.identity,
+        description=row.description,
+        tags=row.tags,
     )
 
 

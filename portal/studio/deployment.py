@@ -74,7 +74,7 @@ def details(request: StudioRequest, endpoint: str, deployment: str) -> HttpRespo
     elif tab == "instances":
         context["instances"] = instance_rows(found)
     else:
-        context["rows"] = revision_rows(found)
+        context["rows"] = revision_rows(place_of(request), found)
     # A morph keeps the element, and with it htmx's timer: this status is what ends the polling.
     status = HTMX_STOP_POLLING if is_swap(request) and not found.is_busy else 200
     page, part = "deployments/deployment_detail.html", "deployments/_deployment_body.html"

@@ -14,6 +14,8 @@ from deployments.models import OnlineDeployment, Operation, Phase, Revision
 from deployments.phases import expected_seconds
 from deployments.plans import Plan, plan_update
 from monitoring.logs import CONSOLE, tail
+from portal.studio.as_code.place import Place
+from portal.studio.code_values import restore_samples
 from portal.studio.fixes import fix_links
 from workspaces import storage
 from workspaces.errors import NotFound
@@ -52,6 +54,8 @@ class RevisionRow:
 
     revision: Revision
     plan: Plan | None
+    code_samples: list[dict[str, str]]
+    """Restoring it as code, where there is a plan."""
     words: str
     outcome: str
     """`serving`, `served`, `failed`, `canceled`, `rolling out`; empty when nothing is known of it."""
@@ -78,11 +82,11 @@ def overview(deployment: OnlineDeployment) -> dict[str, Any]:
         if failure and serving and serving.pk != deployment.revision_id
         else None,
         "model_files": model_files(spec.model) if spec and spec.model else [],
-        "wants_files": failure.get("code") == "UserScriptInitFailed",
+        "wants_files": failure.get("code") in ("UserScriptInitFailed", "ModelLoadFailed"),
     }
 
 
-def revision_rows(deployment: OnlineDeployment) -> list[RevisionRow]:
+def revision_rows(place: Place, deployment: OnlineDeployment) -> list[RevisionRow]:
     """The newest revisions, each with the plan of restoring it."""
     rows = deployment.revisions.select_related(
         "model_version__model",
@@ -101,8 +105,11 @@ def revision_rows(deployment: OnlineDeployment) -> list[RevisionRow]:
     found = []
     for row in rows:
         plan = None
+        code: list[dict[str, str]] = []
         if current is not None and row.pk != deployment.revision_id:
-            plan = plan_update(current, changes.spec_of(deployment, row))
+            former = changes.spec_of(deployment, row)
+            plan = plan_update(current, former)
+            code = restore_samples(place, deployment.endpoint.name, former, current)
         words = plan_words(plan, deployment) if plan else ""
         last = newest.get(row.number)
         if row.pk == deployment.serving_revision_id:
@@ -112,7 +119,7 @@ def revision_rows(deployment: OnlineDeployment) -> list[RevisionRow]:
         else:
             outcome = OUTCOMES[Operation.State(last.state)] if last else ""
         cause = str(last.failure.get("cause", "")) if last and outcome == "failed" else ""
-        found.append(RevisionRow(row, plan, words, outcome, cause))
+        found.append(RevisionRow(row, plan, code, words, outcome, cause))
     return found
 
 

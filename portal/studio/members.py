@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -12,8 +13,12 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from portal.pages import go, toast
+from portal.studio.as_code import access as as_code
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, members
+from workspaces.assignments import assignment_id, principal_id
 from workspaces.errors import UserError
 from workspaces.models import Membership, Role
 
@@ -35,6 +40,8 @@ def member_list(request: StudioRequest) -> HttpResponse:
 @require_POST
 def add(request: StudioRequest) -> HttpResponse:
     """Let somebody in."""
+    if asks_for_code(request):
+        return code_part(request, _add_code(request))
     name, role = request.POST.get("user", ""), request.POST.get("role", "")
     try:
         member = members.add_member(request.workspace, name, role, by=request.user)
@@ -83,11 +90,16 @@ def _do(request: StudioRequest, verb: Callable[[], object], words: str) -> HttpR
 
 def _page(request: StudioRequest, error: UserError | None = None) -> HttpResponse:
     problems = [{"field": error.target, "message": error.message}] if error else []
+    found = list(
+        request.workspace.memberships.select_related("user__service_principal").order_by(
+            "user__username"
+        )
+    )
+    may_change = access.role_may(request.role, "members/write")
     context = {
-        "members": request.workspace.memberships.select_related(
-            "user__service_principal"
-        ).order_by("user__username"),
-        "may_change": access.role_may(request.role, "members/write"),
+        "members": found,
+        "may_change": may_change,
+        **(_as_code(request, found) if may_change else {}),
         "roles": ROLE_WORDS.items(),
         "typed": request.POST,
         "problems": problems,
@@ -95,6 +107,39 @@ def _page(request: StudioRequest, error: UserError | None = None) -> HttpRespons
     }
     status = 200 if error is None else 409 if error.status == 409 else 422
     return render(request, "workspaces/member_list.html", context, status=status)
+
+
+def _as_code(request: StudioRequest, found: list[Membership]) -> dict[str, object]:
+    """Adding, changing and removing; a change is shown with the first member who is somebody else."""
+    place = place_of(request)
+    other = next((member for member in found if member.user_id != request.user.pk), None)
+    change = (
+        as_code.assign(
+            place, _principal(other), other.role, assignment=str(assignment_id(other))
+        ).samples(place)
+        if other
+        else []
+    )
+    return {
+        "code_samples": samples_of(request, _add_code(request)),
+        "code_url": reverse("studio:add_member", kwargs={"workspace": request.workspace.name}),
+        "change_samples": change,
+        "remove_dialogs": [
+            (member, as_code.remove(place, str(assignment_id(member))).samples(place))
+            for member in found
+        ],
+    }
+
+
+def _add_code(request: StudioRequest) -> Forms:
+    """What stands in the form, with a new id for the assignment."""
+    who = request.POST.get("user", "").strip() or "bob@example.com"
+    role = request.POST.get("role", "") or Role.READER
+    return as_code.assign(place_of(request), who, role, assignment=str(uuid4()))
+
+
+def _principal(member: Membership) -> str:
+    return str(principal_id(member.user))
 
 
 def _find(request: StudioRequest, pk: int) -> Membership:

@@ -12,7 +12,7 @@ from deployments.environments.conda import Translation
 from deployments.environments.specification import hash_of, translate
 from deployments.installation import environments
 from deployments.specs import DeploymentSpec, limit_warnings
-from deployments.staging import environment_spec_of
+from deployments.staging import environment_spec_for, environment_spec_of
 from portal.studio.specification import ENVIRONMENT_FIELDS, Files
 from workspaces import storage
 from workspaces.errors import NotFound, UserError
@@ -34,7 +34,9 @@ def checked_environment(
 def findings(spec: DeploymentSpec, files: Files) -> dict[str, Any]:
     """What is known of a spec that is right: for the part `deployments/_preflight.html`."""
     size = find_instance_type(spec.instance_type)
-    translation = translate(environment_spec_of(spec.environment))
+    translation = translate(
+        environment_spec_for(spec.environment, spec.model, has_code=spec.code is not None)
+    )
     built = environments().find(hash_of(translation))
     installed = built.lock_text.splitlines() if built else list(translation.requirements)
     own = machine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -16,6 +17,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from portal.pages import go, toast
+from portal.studio.as_code import access as as_code
+from portal.studio.as_code.forms import Forms
+from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.members import ROLE_WORDS
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import access, federation, lifetimes, principals
@@ -35,6 +39,8 @@ def principal_list(request: StudioRequest) -> HttpResponse:
 @require_POST
 def add(request: StudioRequest) -> HttpResponse:
     """A new one; its first secret is shown this once."""
+    if asks_for_code(request):
+        return code_part(request, _add_code(request))
     name, role = request.POST.get("name", "").strip(), request.POST.get("role", "")
     try:
         with transaction.atomic():
@@ -51,6 +57,8 @@ def add(request: StudioRequest) -> HttpResponse:
 def add_secret(request: StudioRequest, client: uuid.UUID) -> HttpResponse:
     """Another secret, shown this once, so that the old one can be removed later."""
     principal = _find(request, client)
+    if asks_for_code(request):
+        return code_part(request, _secret_code(request, principal))
     try:
         _secret, text = principals.add_secret(
             principal,
@@ -90,6 +98,8 @@ def delete(request: StudioRequest, client: uuid.UUID) -> HttpResponse:
 def add_federated(request: StudioRequest, client: uuid.UUID) -> HttpResponse:
     """Believe tokens of a foreign issuer, in place of a secret."""
     principal = _find(request, client)
+    if asks_for_code(request):
+        return code_part(request, _federated_code(request, principal))
     sent = {name: request.POST.get(name, "") for name in ("issuer", "subject", "audience")}
     try:
         federation.add_federated(
@@ -136,9 +146,15 @@ def _page(
     rows = request.workspace.service_principals.select_related("user", "created_by")
     roles = dict(request.workspace.memberships.values_list("user_id", "role"))
     found = list(rows.prefetch_related("secrets", "federated_credentials"))
+    may_change = access.role_may(request.role, "members/write")
     context = {
-        "principals": [(row, roles.get(row.user_id, "")) for row in found],
-        "may_change": access.role_may(request.role, "members/write"),
+        "principals": [
+            (row, roles.get(row.user_id, ""), _as_code(request, row) if may_change else {})
+            for row in found
+        ],
+        "may_change": may_change,
+        "code_samples": samples_of(request, _add_code(request)) if may_change else [],
+        "code_url": reverse("studio:add_principal", kwargs={"workspace": request.workspace.name}),
         "roles": ROLE_WORDS.items(),
         "reader": Role.READER,
         "lifetimes": [days for days in LIFETIMES if timedelta(days=days) <= lifetimes.longest()],
@@ -157,6 +173,52 @@ def _page(
     if shown:
         response["Cache-Control"] = "no-store"
     return response
+
+
+def _as_code(request: StudioRequest, principal: ServicePrincipal) -> dict[str, Any]:
+    """What can be done to one of them, as code: for its forms, and row by row for its dialogs."""
+    place, client = place_of(request), str(principal.client_id)
+    return {
+        "secret": samples_of(request, _secret_code(request, principal)),
+        "federated": samples_of(request, _federated_code(request, principal)),
+        "delete": as_code.delete_principal(place, client).samples(place),
+        "secrets": [
+            (row, as_code.remove_secret(place, client, row.pk).samples(place))
+            for row in principal.secrets.all()
+        ],
+        "credentials": [
+            (row, as_code.remove_federated(place, client, row.pk).samples(place))
+            for row in principal.federated_credentials.all()
+        ],
+    }
+
+
+def _add_code(request: StudioRequest) -> Forms:
+    name = request.POST.get("name", "").strip() or "nightly-deploy"
+    role = request.POST.get("role", "") or Role.READER
+    return as_code.create_principal(place_of(request), name, role, days=_days(request))
+
+
+def _secret_code(request: StudioRequest, principal: ServicePrincipal) -> Forms:
+    name = request.POST.get("name", "").strip()
+    client = str(principal.client_id)
+    return as_code.add_secret(place_of(request), client, name, days=_days(request))
+
+
+def _federated_code(request: StudioRequest, principal: ServicePrincipal) -> Forms:
+    """Keys that are being typed may be anything; then a word stands in their place."""
+    try:
+        keys = json.loads(request.POST.get("keys", ""))
+    except ValueError:
+        keys = {"keys": []}
+    fields = {
+        "name": request.POST.get("name", "") or "cluster",
+        "issuer": request.POST.get("issuer", "") or "https://kubernetes.default.svc.cluster.local",
+        "subject": request.POST.get("subject", "") or "system:serviceaccount:default:nightly",
+        "audience": request.POST.get("audience", ""),
+        "keys": keys,
+    }
+    return as_code.add_federated(place_of(request), str(principal.client_id), fields)
 
 
 def _how_to(principal: ServicePrincipal, secret: str) -> str:
@@ -180,8 +242,13 @@ def _find(request: StudioRequest, client: uuid.UUID) -> ServicePrincipal:
 
 def _lifetime(request: StudioRequest) -> timedelta | None:
     """One of those offered; the usual one for anything else."""
+    days = _days(request)
+    return None if days is None else timedelta(days=days)
+
+
+def _days(request: StudioRequest) -> int | None:
     days = request.POST.get("days", "")
-    return timedelta(days=int(days)) if days in {str(item) for item in LIFETIMES} else None
+    return int(days) if days in {str(item) for item in LIFETIMES} else None
 
 
 def _url(request: StudioRequest) -> str:

@@ -119,6 +119,7 @@ urlpatterns = [
     path("components/<str:name>/archive", data_pages.archive_component, name="archive_component"),
     # The rest
     path("compute", compute.instance_types, name="compute"),
+    path("compute/quotas/<str:resource>", compute.set_quota, name="set_quota"),
     path("compute/create", compute_pages.create, name="create_compute"),
     path("compute/<str:compute>/edit", compute_pages.edit, name="edit_compute"),
     path("compute/<str:compute>/delete", compute_pages.delete, name="delete_compute"),

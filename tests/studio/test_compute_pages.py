@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from tests.factories import Cast, add_member, make_batch_endpoint, make_compute
+from tests.factories import Cast, add_member, make_batch_endpoint, make_compute, make_user
 from tests.studio.conftest import browser_of
 from workspaces.models import Compute, Role
 
@@ -52,6 +52,26 @@ def test_a_kubernetes_cluster_is_attached_by_its_namespace(alice: Client, cast: 
     assert alice.post(url(cast, "create_compute"), wish).status_code == 303
     made = Compute.objects.get()
     assert (made.kind, made.namespace, made.instance_type) == ("kubernetes", "scoring", None)
+
+
+def test_owners_lower_quotas_and_others_only_see_them(alice: Client, cast: Cast) -> None:
+    lowered = alice.post(url(cast, "set_quota", "cores"), {"limit": "12"})
+    assert (lowered.status_code, lowered.headers["Location"]) == (303, url(cast, "compute"))
+    assert cast.workspace.quotas.get().limit == 12
+    page = alice.get(url(cast, "compute")).content.decode()
+    assert "may have 12 cores now" in page
+    assert 'aria-label="Limit of cores"' in page
+    refused = alice.post(url(cast, "set_quota", "cores"), {"limit": "13"})
+    assert refused.status_code == 403
+    assert "ask an administrator to raise it" in refused.content.decode()
+    assert alice.post(url(cast, "set_quota", "cores"), {"limit": "many"}).status_code == 400
+    assert alice.post(url(cast, "set_quota", "wishes"), {"limit": "1"}).status_code == 404
+    dora = make_user("dora")
+    add_member(cast.workspace, dora, Role.CONTRIBUTOR)
+    theirs = browser_of(dora)
+    assert theirs.post(url(cast, "set_quota", "cores"), {"limit": "1"}).status_code == 403
+    assert "Limit of cores" not in theirs.get(url(cast, "compute")).content.decode()
+    assert cast.workspace.quotas.get().limit == 12
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from deployments.changes import scale_deployment
 from deployments.models import OnlineDeployment, Operation
+from portal.studio.as_code.place import Place
 from portal.studio.deployment_page import revision_rows
 from tests.factories import (
     Cast,
@@ -27,6 +28,7 @@ from workspaces.activity import record
 
 CAUSE = "score.py has no function named init."
 PART = {"HX-Request": "true"}
+PLACE = Place("https://localhost:8443", "s", "g", "w")
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def activity(client: Client, cast: Cast) -> str:
 
 
 def test_each_revision_says_what_became_of_it(bob: Client, deployment: OnlineDeployment) -> None:
-    found = {row.revision.number: (row.outcome, row.cause) for row in revision_rows(deployment)}
+    found = {row.revision.number: (row.outcome, row.cause) for row in revision_rows(PLACE, deployment)}
     assert found == {3: ("failed", CAUSE), 2: ("serving", ""), 1: ("served", "")}
     text = words(bob, deployment, "revisions")
     assert text.count(CAUSE) == 1
@@ -107,7 +109,7 @@ def test_the_outcome_of_a_revision_follows_its_operations(
         make_operation(
             deployment, state=state, revision_number=revision.number, started_at=started_at
         )
-    newest = revision_rows(deployment)[0]
+    newest = revision_rows(PLACE, deployment)[0]
     assert (newest.revision, newest.outcome) == (revision, outcome)
 
 

@@ -109,6 +109,21 @@ def register_data(place: Place, data: Data) -> Forms:
     )
 
 
+def archive(place: Place, kind: str, name: str, *, is_back: bool) -> Forms:
+    """Put a whole name away, or back; `kind` is `model`, `environment`, `data` or `component`."""
+    verb = "restore" if is_back else "archive"
+    collection = kind if kind == "data" else f"{kind}s"
+    program = Program(place)
+    program.do(f"{collection}.{verb}", name)
+    body = {"properties": {"isArchived": not is_back}}
+    return Forms(
+        yaml={},
+        cli=script(command(f"{kind} {verb}", place, name=name)),
+        python=program.text,
+        rest=rest(place, request("PATCH", f"{collection}/{segment(name)}", body)),
+    )
+
+
 def as_model(model: Model) -> Entity:
     fields = {
         "name": model.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from portal.studio.as_code.forms import Forms
@@ -90,6 +90,24 @@ def write_endpoint(place: Place, endpoint: BatchEndpoint, *, is_new: bool) -> Fo
         ),
         python=program.text,
         rest=rest(place, request("PUT", _path(endpoint.name), _endpoint_body(endpoint))),
+    )
+
+
+def set_default(place: Place, endpoint: BatchEndpoint, deployment: str) -> Forms:
+    """Where jobs go that name no deployment."""
+    program = Program(place)
+    program.take("endpoint", "batch_endpoints.get", endpoint.name)
+    program.set("endpoint.defaults", {"deployment_name": deployment})
+    program.lines.append("ml.batch_endpoints.begin_create_or_update(endpoint).result()")
+    wish = f"--set defaults.deployment_name={deployment}"
+    body = {"properties": {"defaults": {"deploymentName": deployment}}}
+    return Forms(
+        yaml={
+            "batch-endpoint.yml": _endpoint_yaml(replace(endpoint, default_deployment=deployment))
+        },
+        cli=script(command(f"batch-endpoint update {wish}", place, name=endpoint.name)),
+        python=program.text,
+        rest=rest(place, request("PATCH", _path(endpoint.name), body)),
     )
 
 

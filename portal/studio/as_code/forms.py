@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from portal.studio.as_code.place import Place, set_up
 
+REST_ALONE = "# The SDK and `az ml` have no operation for this: it is done over REST alone.\n"
+
 
 @dataclass(frozen=True)
 class Forms:
@@ -24,10 +26,11 @@ class Forms:
             {"language": name.removesuffix(".yml"), "label": name, "text": text}
             for name, text in self.yaml.items()
         ]
+        has_others = self.cli or self.python
         others = (
             ("cli", "CLI", self.cli),
             ("python", "Python", self.python),
-            ("rest", "REST", self.rest),
+            ("rest", "REST", self.rest if has_others else f"{REST_ALONE}{self.rest}"),
             ("set-up", "Set-up", set_up(place)),
         )
         return shown + [

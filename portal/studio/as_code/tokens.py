@@ -17,9 +17,17 @@ def create_token(
     facts: dict[str, Any] = without_empty({"name": name, "scope": scope, "workspace": workspace})
     if days is not None:
         facts["expiresInDays"] = days
-    trust = ' --cacert "$REQUESTS_CA_BUNDLE"' if place.ca_path else ""
-    call = f"""\
-curl --silent --show-error --fail-with-body{trust} --request POST \\
-  --header "Authorization: Bearer $PORTICO_TOKEN" --header 'Content-Type: application/json' \\
-  {shlex.quote(f"{place.url}/api/tokens")} --data-binary @-"""
+    call = f"{_call(place, 'POST', '/api/tokens')} --data-binary @-"
     return Forms(yaml={}, rest=script(Step(call, pretty(facts), "JSON")))
+
+
+def revoke_token(place: Place, number: int) -> Forms:
+    return Forms(yaml={}, rest=script(Step(_call(place, "DELETE", f"/api/tokens/{number}"))))
+
+
+def _call(place: Place, method: str, path: str) -> str:
+    trust = ' --cacert "$REQUESTS_CA_BUNDLE"' if place.ca_path else ""
+    return f"""\
+curl --silent --show-error --fail-with-body{trust} --request {method} \\
+  --header "Authorization: Bearer $PORTICO_TOKEN" --header 'Content-Type: application/json' \\
+  {shlex.quote(place.url + path)}"""
