@@ -1,10 +1,12 @@
 """Our inference server against the genuine one: same model, same load, turn and turn about.
 
-    python benchmarks/inference_server.py [--rounds 3] [--seconds 2] [--connections 32] [--all]
+    python benchmarks/inference_server.py [--rounds 3] [--seconds 2] [--connections 32] [--all] [--memory]
 
 Builds a throw-away environment with `azureml-inference-server-http`, scikit-learn and numpy (uv
 must be on the PATH), deploys a model on both servers, and prints requests a second, latencies,
 memory and ratios. Ratios are taken within a round: the machine's other work moves absolute figures.
+`--memory` measures something else instead: four workers with a model of 500 MB, each with its own
+and forked from one that has loaded it.
 """
 
 import argparse
@@ -44,6 +46,35 @@ def init():
 def run(data):
     return model.predict(np.array(json.loads(data)["data"])).tolist()
 """,
+    "batched": """
+import json
+import numpy as np
+from sklearn.linear_model import Ridge
+
+def init():
+    global model
+    random = np.random.default_rng(0)
+    model = Ridge().fit(random.normal(size=(500, 10)), random.normal(size=500))
+
+def run(data):
+    return model.predict(np.array(json.loads(data)["data"])).tolist()
+
+def run_batch(inputs):
+    tables = [json.loads(one)["data"] for one in inputs]
+    scores = iter(model.predict(np.array([row for table in tables for row in table])).tolist())
+    return [[next(scores) for row in table] for table in tables]
+""",
+    "large": """
+import json
+import numpy as np
+
+def init():
+    global model
+    model = np.random.default_rng(0).normal(size=500 * 2**20 // 8)
+
+def run(data):
+    return float(model[: len(data)].sum())
+""",
     "echo": """
 def init():
     pass
@@ -63,11 +94,13 @@ class Candidate:
     command: tuple[str, ...]
     keeps_connections: bool
     workers: int = 1
+    preload: bool = False
 
     @property
     def model(self) -> str:
         """What must be equal for a comparison."""
-        return self.script if self.workers == 1 else f"{self.script}, {self.workers} workers"
+        script = "ridge" if self.script == "batched" else self.script
+        return script if self.workers == 1 else f"{script}, {self.workers} workers"
 
 
 @dataclass(frozen=True)
@@ -89,6 +122,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--all", action="store_true", help="echo and two workers too")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--memory", action="store_true", help="preloading, instead of speed")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.load:
@@ -97,7 +131,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         python = build_environment(root)
-        compare(root, python, chosen)
+        if chosen.memory:
+            compare_memory(root, python)
+        else:
+            compare(root, python, chosen)
 
 
 def compare(root: Path, python: Path, chosen: argparse.Namespace) -> None:
@@ -107,13 +144,17 @@ def compare(root: Path, python: Path, chosen: argparse.Namespace) -> None:
         Candidate("genuine, ridge", "ridge", genuine, False),
         Candidate("own, ridge", "ridge", own, True),
         Candidate("own, ridge, depth 1", "ridge", (*own, "--depth", "1"), True),
+        Candidate("own, ridge, depth 2", "ridge", (*own, "--depth", "2"), True),
+        Candidate("own, ridge, micro-batches", "batched", own, True),
     ]
     more = [
         Candidate("genuine, echo", "echo", genuine, False),
         Candidate("own, echo", "echo", own, True),
         Candidate("own, echo, depth 1", "echo", (*own, "--depth", "1"), True),
+        Candidate("own, echo, depth 2", "echo", (*own, "--depth", "2"), True),
         Candidate("genuine, ridge, 2 workers", "ridge", genuine, False, 2),
         Candidate("own, ridge, 2 workers", "ridge", own, True, 2),
+        Candidate("own, batches, 2 workers", "batched", own, True, 2),
     ]
     if chosen.all:
         candidates += more
@@ -124,10 +165,47 @@ def compare(root: Path, python: Path, chosen: argparse.Namespace) -> None:
     report(candidates, found)
 
 
+def compare_memory(root: Path, python: Path) -> None:
+    own = (sys.executable, "-m", "inference_server", "--python", str(python))
+    genuine = (str(python.with_name("azmlinfsrv")),)
+    print("Four workers, a numpy model of 500 MB, after 200 calls")
+    print(f"{'':28}{'PSS MB':>8}{'x model':>9}{'first answer s':>16}")
+    for name, command, preload in (
+        ("genuine", genuine, False),
+        ("genuine, preload", genuine, True),
+        ("own", own, False),
+        ("own, preload", own, True),
+    ):
+        candidate = Candidate(name, "large", command, command is own, 4, preload)
+        began = time.perf_counter()
+        with running(root, candidate) as (port, pid):
+            took = time.perf_counter() - began
+            offer_load(candidate, port, 8, 1.0, 200)
+            # Those that load a model each are not all ready with the first answer.
+            found = memory_mb(pid)
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                time.sleep(2)
+                before, found = found, memory_mb(pid)
+                if abs(found - before) < 5:
+                    break
+        print(f"{name:28}{found:8.0f}{found / 500:9.2f}{took:16.1f}", flush=True)
+
+
 def report(candidates: list[Candidate], found: dict[str, list[Figures]]) -> None:
     memory = psutil.virtual_memory().total / 2**30
     print(f"{os.cpu_count()} CPUs, {memory:.0f} GiB, Python {platform.python_version()}")
-    print(f"load average {os.getloadavg()[0]:.1f} at the end\n")
+    print(f"load average {os.getloadavg()[0]:.1f} at the end")
+    for script in ("ridge", "batched"):
+        named = "micro-batches" if script == "batched" else "depth 2"
+        ratios = [
+            one.requests_per_second / other.requests_per_second
+            for one, other in zip(
+                found[f"own, ridge, {named}"], found["own, ridge, depth 1"], strict=True
+            )
+        ]
+        print(f"{named} x own depth 1: {statistics.median(ratios):.1f}", end="; ")
+    print("\n")
     print(
         f"{'':28}{'req/s':>8}{'x genuine':>20}{'p50 ms':>8}{'p99 ms':>8}"
         f"{f'p50 at {FIXED_RATE}/s':>14}{'p99':>7}{'PSS MB':>8}{'failed':>8}"
@@ -191,6 +269,7 @@ def running(root: Path, candidate: Candidate) -> Iterator[tuple[int, int]]:
     ]
     # As the portal runs it: the gateway logs each request, the server does not do so again.
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PORTICO_LOG_REQUESTS": "false"}
+    environment["WORKER_PRELOAD"] = str(candidate.preload).lower()
     with open(root / "server.log", "ab") as log:
         process = subprocess.Popen(
             command, cwd=root / candidate.script, env=environment, stdout=log, stderr=log

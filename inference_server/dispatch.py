@@ -83,7 +83,7 @@ class Dispatcher:
             return
         worker = self._holder(request)
         if worker is not None and request.is_streaming:
-            worker.end_stream()
+            worker.end_stream(request)
 
     def pause_stream(self, request: Request) -> None:
         worker = self._holder(request)
@@ -122,7 +122,7 @@ class Dispatcher:
 
     def stream_goes_on(self, worker: WorkerHandle, request: Request, part: bytes) -> None:
         if request.is_answered:
-            worker.end_stream()
+            worker.end_stream(request)
         else:
             self._contract.continue_stream(request, part)
 
@@ -200,14 +200,25 @@ class Dispatcher:
         self._contract.refuse(request, status, message, extra)
 
     def _relieve(self, idle: WorkerHandle) -> None:
-        """An idle worker takes over what a busy one has not begun."""
+        """An idle worker takes over what a busy one has not begun: one call's worth at most."""
         other = max(self.workers, key=lambda worker: len(worker.in_hand))
-        if len(other.in_hand) > 1:
-            self._queue.extend(other.take_back(at_most=1))
+        held = len(other.in_hand)
+        if held > 1:
+            self._queue.extend(self._still_wanted(other.take_back(min(held // 2, idle.max_batch))))
             self.pump()
 
     def _take_back(self, worker: WorkerHandle) -> None:
-        self._queue.extendleft(reversed(worker.take_back()))
+        self._queue.extendleft(reversed(self._still_wanted(worker.take_back())))
+
+    def _still_wanted(self, requests: list[Request]) -> list[Request]:
+        """Without those that were answered in the meantime, or whose client has gone."""
+        wanted = []
+        for request in requests:
+            if request.is_answered:
+                self._settled(request)
+            else:
+                wanted.append(request)
+        return wanted
 
     def _tick(self) -> None:
         now = monotonic()
@@ -230,15 +241,16 @@ class Dispatcher:
                 # It was between two requests, kept from the processor: it gets its next one again.
                 self.pump()
                 return
-        current = next(iter(worker.in_hand.values()))
         silence_seconds = self._settings.worker_timeout_seconds or float("inf")
-        alarm_seconds = current.limit_ms / 1000 + KILL_AFTER_ALARM_SECONDS
-        if busy_seconds > silence_seconds or (
-            busy_seconds > alarm_seconds and not current.is_streaming
-        ):
+        held = list(worker.in_hand.values())
+        # Those of a batch differ by what they had waited; the last alarm is the one that counts.
+        alarm_seconds = max(one.limit_ms for one in held) / 1000 + KILL_AFTER_ALARM_SECONDS
+        is_streaming = any(one.is_streaming for one in held)
+        if busy_seconds > silence_seconds or (busy_seconds > alarm_seconds and not is_streaming):
             worker.kill(signal.SIGKILL)
-        if current.deadline and now >= current.deadline and not current.is_streaming:
-            self._answer_late(current)
+        for request in held:
+            if request.deadline and now >= request.deadline and not request.is_streaming:
+                self._answer_late(request)
 
     def _answer_late(self, request: Request) -> None:
         # The worker keeps it in hand until the alarm or the kill ends run().

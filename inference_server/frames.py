@@ -9,6 +9,8 @@ import struct
 REQUEST = struct.Struct("<IBBIHIQ")
 # id, kind, flags, status, bytes of headers, bytes of body, milliseconds in run() (negative: none)
 ANSWER = struct.Struct("<IBBHIQd")
+# The way back over the answers socket: the id of a stream that nobody reads any more.
+CANCEL = struct.Struct("<I")
 
 METHODS = ("GET", "POST", "OPTIONS")
 GET, POST = 0, 1

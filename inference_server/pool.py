@@ -133,6 +133,7 @@ class Pool:
         if not self._was_ready:
             self._was_ready = True
             self._contract.learn(described)
+        member.handle.batches(described.get("max_batch", 1))
         self._dispatcher.add(member.handle)
         self._publish(state="ready")
 
@@ -159,6 +160,7 @@ class Pool:
             "mlflow_folder": settings.mlflow_folder,
             "model_dir": settings.model_dir,
             "scoring_timeout_ms": settings.scoring_timeout_ms,
+            "max_batch": settings.max_batch,
             "log_level": settings.log_level,
             "debug_port": settings.debug_port,
             "shims": SHIMS,

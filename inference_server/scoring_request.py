@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import time
 import urllib.parse
 from typing import Any
 
@@ -27,7 +28,18 @@ class BadRequest(Exception):
 class Request:
     """One request, cut into its parts without copying until a part is asked for."""
 
-    __slots__ = ("_content", "_header_bytes", "_query_bytes", "flags", "id", "limit_ms", "method")
+    __slots__ = (
+        "_content",
+        "_header_bytes",
+        "_query_bytes",
+        "call_ms",
+        "flags",
+        "id",
+        "is_cut_short",
+        "limit_ms",
+        "method",
+        "received",
+    )
 
     def __init__(self, fields: tuple[int, ...], content: memoryview) -> None:
         (
@@ -40,6 +52,18 @@ class Request:
             _,
         ) = fields
         self._content = content
+        self.received = time.monotonic()
+        # What one call of run() may take; if that is cut short, the request comes up again.
+        self.call_ms: float = self.limit_ms
+        self.is_cut_short = False
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def keep(self) -> None:
+        """Takes a copy of its own of what it is made of: the buffer is about to be used again."""
+        self._content = memoryview(bytes(self._content))
 
     @property
     def query(self) -> str:

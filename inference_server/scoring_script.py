@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from types import ModuleType
@@ -55,6 +56,10 @@ class Script:
         self.run: Callable[..., Any] = driven.run if inner else module.run  # type: ignore[union-attr]
         script_logger.info("Found user script at %s", getattr(module, "__file__", "?"))
         self._learn_signature()
+        self.max_batch: int = options["max_batch"]
+        self.run_batch: Callable[..., Any] | None = None
+        self.batch_wants_headers = False
+        self._learn_batches(driven if inner else module)
         self.app: Any = None
 
     def init(self, model_dir: str) -> None:
@@ -89,7 +94,10 @@ class Script:
         return {
             "pid": os.getpid(),
             "is_raw": self.is_raw,
-            "wants_headers": self.wants_headers or self.app is not None,
+            "wants_headers": self.wants_headers
+            or self.batch_wants_headers
+            or self.app is not None,
+            "max_batch": self.max_batch if self.run_batch is not None else 1,
             "swagger_versions": schema.get_supported_versions(self.run)
             if schema
             else ["2.0", "3.0", "3.1"],
@@ -114,6 +122,18 @@ class Script:
             return {self.parameters[0].name: str(body, "utf-8")}
         except UnicodeDecodeError as error:
             raise BadRequest(400, f"Input cannot be decoded as UTF-8: {error}") from None
+
+    def batch_input(self, request: Request) -> Any:
+        """What run_batch() gets of a request: what run() would, or by name if that has a schema."""
+        arguments = self.arguments(request)
+        return arguments if self.is_decorated else arguments[self.parameters[0].name]
+
+    def time_left_ms(self, request: Request) -> int:
+        """What a call for this request may take now; not above zero if its time is over."""
+        if request.limit_ms >= self.scoring_timeout_ms:
+            return request.limit_ms  # the limit of one call, not of the request
+        waited_ms = (time.monotonic() - request.received) * 1000
+        return request.limit_ms - int(waited_ms)
 
     @staticmethod
     def _value(parameter: inspect.Parameter, found: dict[str, Any]) -> Any:
@@ -145,6 +165,29 @@ class Script:
         )
         if self.is_raw and self.is_decorated:
             self._refuse("run() cannot be decorated with both @rawhttp and @input_schema")
+
+    def _learn_batches(self, module: ModuleType | None) -> None:
+        """Micro-batching is on if the script offers `run_batch(inputs)` beside run()."""
+        found = getattr(module, "run_batch", None)
+        if not callable(found) or self.max_batch < 2:
+            return
+        names = set(inspect.signature(found).parameters)
+        if "inputs" not in names or names - {"inputs", "request_headers"}:
+            # Most likely a function for another purpose that happens to have this name.
+            script_logger.warning(
+                "run_batch() is not used for micro-batches: it takes %s instead of (inputs) or "
+                "(inputs, request_headers)",
+                inspect.signature(found),
+            )
+        elif self.is_raw:
+            script_logger.warning("run_batch() is not used for micro-batches: run() is @rawhttp")
+        else:
+            self.run_batch = found
+            self.batch_wants_headers = "request_headers" in names
+            script_logger.info(
+                "Micro-batches: run_batch() is called for up to %s waiting requests",
+                self.max_batch,
+            )
 
     def _refuse(self, reason: str) -> NoReturn:
         raise CannotStart("UserScriptFunctionNotFound", f"{self.name}: {reason}")

@@ -14,6 +14,8 @@ CONTRACT_VERSION = "1.5.1"
 MAX_MILLISECONDS = 0xFFFF_FFFF
 EXIT_USAGE = 1
 EXIT_CONFIGURATION = 3
+MOST_DEPTH = 64
+MOST_BATCH = 256
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -44,6 +46,7 @@ class Settings:
     worker_timeout_seconds: float
     preload: bool
     depth: int
+    max_batch: int
     scoring_timeout_ms: int
     request_timeout_ms: int
     max_concurrent_requests: int
@@ -110,7 +113,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         worker_count=worker_count,
         worker_timeout_seconds=values.integer("WORKER_TIMEOUT", 300),
         preload=(values.text("WORKER_PRELOAD") or "false").lower() == "true",
-        depth=flags.depth,
+        depth=_within("PORTICO_DEPTH", flags.depth, values, 0, 0, MOST_DEPTH),
+        max_batch=_within("PORTICO_MAX_BATCH", flags.max_batch, values, 32, 1, MOST_BATCH),
         scoring_timeout_ms=_scoring_timeout(values.integer("SCORING_TIMEOUT_MS", 3_600_000)),
         request_timeout_ms=flags.request_timeout_ms,
         max_concurrent_requests=flags.max_concurrent_requests,
@@ -223,6 +227,15 @@ class _Values:
             raise SettingsError(f"{name} is {value!r}; it must be a whole number.") from None
 
 
+def _within(
+    name: str, flag: int | None, values: _Values, default: int, least: int, most: int
+) -> int:
+    number = values.integer(name, default) if flag is None else flag
+    if not least <= number <= most:
+        raise SettingsError(f"{name} is {number}; it must be from {least} to {most}.")
+    return number
+
+
 def _scoring_timeout(milliseconds: int) -> int:
     if milliseconds < 0:
         raise SettingsError(f"SCORING_TIMEOUT_MS is {milliseconds}; it must not be negative.")
@@ -293,8 +306,9 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--max_queue", type=_count, default=100, help="waiting requests, default 100")
     own.add_argument("--max_queue_wait_ms", type=_count, default=5_000, help="0: no limit")
     own.add_argument("--request_timeout_ms", type=_count, default=0, help="0: no limit")
+    own.add_argument("--depth", type=_count, help="requests in a worker's hands; default 0: auto")
     own.add_argument(
-        "--depth", type=_count, default=0, help="requests in a worker's hands; 0: auto"
+        "--max_batch", type=_positive, help="inputs of one run_batch(), default 32; 1: off"
     )
     own.add_argument("--max_body_bytes", type=_count, default=1 << 30, help="0: no limit")
     own.add_argument("--status_file", help="a JSON file rewritten at each change of state")

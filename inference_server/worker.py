@@ -19,65 +19,31 @@ import importlib
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from inference_server.frames import (
-    ANSWER,
-    ENDED,
-    FAILED,
-    FORKED,
-    IN_FILE,
-    INLINE_BYTES,
-    OWN_HEADERS,
-    READY,
-    REQUEST,
-    RUN_FAILED,
-    STREAM_BROKEN,
-    STREAM_END,
-    STREAM_HEAD,
-    STREAM_PART,
-    TIMED_OUT,
-    WHOLE,
+from inference_server.alarm import ScoringTimeout, raise_scoring_timeout
+from inference_server.answers import (
+    INTERNAL_ERROR,
+    SCRIPT_FAILED,
+    send,
+    send_message,
+    send_output,
 )
+from inference_server.batches import Batches
+from inference_server.frames import ENDED, FAILED, FORKED, READY, RUN_FAILED, TIMED_OUT
+from inference_server.inbox import Inbox
 from inference_server.scoring_request import BadRequest, Request
 from inference_server.scoring_script import Script
 from inference_server.start_failure import CannotStart
 from inference_server.worker_log import configure_logging
 
 EXIT_CANNOT_START = 3
-# A script cannot choose these; the I/O process writes them.
-SERVER_HEADERS = frozenset(
-    (
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-request-id",
-        "x-ms-request-id",
-        "x-ms-client-request-id",
-    )
-)
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# What a gateway takes of an answer, with room for what is added to it.
-MOST_HEADERS = 80
-MOST_HEADER_BYTES = 48 * 1024
-SCRIPT_FAILED = "An unexpected error occurred in scoring script. Check the logs for more info."
-INTERNAL_ERROR = "An unexpected internal error occurred. Check the logs for more info."
-
 logger = logging.getLogger("azmlinfsrv")
 
 
@@ -125,18 +91,44 @@ def serve(requests: socket.socket, answers: socket.socket, script: Script) -> No
     """Answers until the I/O process closes the requests socket or ends."""
     send(answers, 0, READY, json.dumps(script.description()).encode())
     logger.info("Worker with pid %s ready for serving traffic", os.getpid())
-    buffer = bytearray(INLINE_BYTES + REQUEST.size)
-    view = memoryview(buffer)
-    buffers = [buffer]
-    descriptor_space = socket.CMSG_SPACE(array.array("i").itemsize)
+    inbox = Inbox(requests)
+    batches = Batches(script) if script.run_batch is not None else None
     while True:
-        size, ancillary, _, _ = requests.recvmsg_into(buffers, descriptor_space)
-        if not size:
+        request = inbox.wait()
+        if request is None:
             return
-        fields = REQUEST.unpack_from(buffer)
-        whole = memoryview(read_attached(ancillary)) if fields[2] & IN_FILE else None
-        content = view[REQUEST.size : size] if whole is None else whole
-        answer_one(answers, script, Request(fields, content))
+        if batches is not None:
+            together = inbox.gather(request, batches.at_most())
+            if len(together) > 1:
+                answer_batch(answers, script, batches, together)
+                continue
+        answer_one(answers, script, request)
+
+
+def answer_batch(
+    answers: socket.socket, script: Script, batches: Batches, together: list[Request]
+) -> None:
+    """Scores in one call what waited together; what that does not settle, one by one."""
+    again: list[Request] = []
+    for request in batches.answer(answers, together):
+        # One that hangs should not use up the time of those behind it: it gets the rest after them.
+        request.is_cut_short = request.limit_ms < script.scoring_timeout_ms
+        try:
+            answer_in_time(answers, script, request, 0.5 if request.is_cut_short else 1.0)
+        except ScoringTimeout:
+            again.append(request)
+    for request in again:
+        request.is_cut_short = False
+        answer_in_time(answers, script, request, 1.0)
+
+
+def answer_in_time(answers: socket.socket, script: Script, request: Request, share: float) -> None:
+    left_ms = script.time_left_ms(request)
+    if left_ms > 0:
+        request.call_ms = share * left_ms
+        answer_one(answers, script, request)
+    else:
+        send_timeout(answers, script, request)
 
 
 def answer_one(answers: socket.socket, script: Script, request: Request) -> None:
@@ -171,16 +163,17 @@ def call_run(
         return
     try:
         try:
-            signal.setitimer(signal.ITIMER_REAL, request.limit_ms / 1000)
+            signal.setitimer(signal.ITIMER_REAL, request.call_ms / 1000)
             started = time.perf_counter()
             output = script.run(**arguments)
             took_ms = (time.perf_counter() - started) * 1000
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except ScoringTimeout:
+        if request.is_cut_short:
+            raise
         logger.error("Encountered Exception: %s", traceback.format_exc())
-        message = f"Scoring timeout after {script.scoring_timeout_ms} ms"
-        send_message(answers, request, 500, message, RUN_FAILED | TIMED_OUT)
+        send_timeout(answers, script, request)
     except BadRequest as refusal:
         send_message(answers, request, refusal.status, refusal.message)
     except BaseException:
@@ -190,139 +183,9 @@ def call_run(
         send_output(answers, request, output, took_ms, environment)
 
 
-def send_output(
-    answers: socket.socket,
-    request: Request,
-    output: Any,
-    took_ms: float,
-    environment: dict[str, Any] | None,
-) -> None:
-    try:
-        flask = sys.modules.get("flask")
-        if flask is not None and isinstance(output, flask.Response):
-            send_response(answers, request, output, took_ms, environment)
-            return
-        body = b"{}" if output is None else json.dumps(output).encode()
-    except Exception:
-        logger.error("Encountered Exception: %s", traceback.format_exc())
-        send_message(answers, request, 500, INTERNAL_ERROR)
-    else:
-        send(answers, request.id, WHOLE, body, took_ms=took_ms)
-
-
-def send_response(
-    answers: socket.socket,
-    request: Request,
-    response: Any,
-    took_ms: float,
-    environment: dict[str, Any] | None,
-) -> None:
-    """A web framework's response, whole or part by part if it is a generator."""
-    if response.status_code >= 500:
-        response.headers["x-ms-run-function-failed"] = "True"
-    is_streamed = response.is_streamed
-    environment = environment or request.wsgi_environment()
-    parts, _, pairs = response.get_wsgi_response(environment)
-    headers = own_headers(pairs)
-    status = response.status_code
-    if not 200 <= status <= 999:
-        raise ValueError(f"The status {status} of the response is not one that ends a request")
-    if is_streamed:
-        send(answers, request.id, STREAM_HEAD, b"", OWN_HEADERS, status, headers, took_ms)
-        send_stream(answers, request, parts)
-        return
-    try:
-        body = b"".join(parts)
-    finally:
-        response.close()
-    send(answers, request.id, WHOLE, body, OWN_HEADERS, status, headers, took_ms)
-
-
-def own_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """The script's headers as they are sent; ValueError for any that would not arrive as what they are."""
-    kept = [(name, value) for name, value in pairs if name.lower() not in SERVER_HEADERS]
-    for name, value in kept:
-        if not HEADER_NAME.fullmatch(name) or CONTROL.search(value):
-            raise ValueError(
-                f"The response header {name[:60]!r} has a character that none may have"
-            )
-    lines = "".join(f"{name}: {value}\r\n" for name, value in kept)
-    headers = lines.encode("latin-1", "replace")
-    if len(kept) > MOST_HEADERS or len(headers) > MOST_HEADER_BYTES:
-        raise ValueError(
-            f"The response has {len(kept)} headers of {len(headers)} bytes; at most {MOST_HEADERS} of "
-            f"{MOST_HEADER_BYTES} bytes together are sent"
-        )
-    return headers
-
-
-def send_stream(answers: socket.socket, request: Request, parts: Iterable[bytes]) -> None:
-    kind = STREAM_END
-    try:
-        for part in parts:
-            if is_cancelled(answers):
-                break
-            if part:
-                send(answers, request.id, STREAM_PART, part)
-    except Exception:
-        logger.error("Encountered Exception: %s", traceback.format_exc())
-        kind = STREAM_BROKEN
-    finally:
-        close = getattr(parts, "close", None)
-        if close is not None:
-            close()
-    send(answers, request.id, kind, b"")
-
-
-def is_cancelled(answers: socket.socket) -> bool:
-    """Whether the I/O process said that nobody reads this stream any more."""
-    try:
-        return answers.recv(64, socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
-        return False
-
-
-def send_message(
-    answers: socket.socket, request: Request, status: int, message: str, flags: int = 0
-) -> None:
-    send(answers, request.id, WHOLE, json.dumps({"message": message}).encode(), flags, status)
-
-
-def send(
-    answers: socket.socket,
-    request_id: int,
-    kind: int,
-    body: bytes,
-    flags: int = 0,
-    status: int = 200,
-    headers: bytes = b"",
-    took_ms: float = -1.0,
-) -> None:
-    head = ANSWER.pack(request_id, kind, flags, status, len(headers), len(body), took_ms)
-    try:
-        if len(body) > INLINE_BYTES:
-            answers.sendall(head + headers)
-            answers.sendall(body)
-        else:
-            answers.sendall(head + headers + body)
-    except (BrokenPipeError, ConnectionResetError):
-        # Nobody is left to answer to. No clean-up of the script's may hold this process.
-        os._exit(0)
-
-
-def read_attached(ancillary: list[tuple[int, int, bytes]]) -> bytes:
-    """All of the memory file whose descriptor came with a message."""
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    with open(descriptors[0], "rb", buffering=0) as file:
-        file.seek(0)
-        return file.readall()
-
-
-class ScoringTimeout(TimeoutError):
-    """Raised inside run() by the alarm."""
+def send_timeout(answers: socket.socket, script: Script, request: Request) -> None:
+    message = f"Scoring timeout after {script.scoring_timeout_ms} ms"
+    send_message(answers, request, 500, message, RUN_FAILED | TIMED_OUT)
 
 
 def fork_on_demand(orders: socket.socket, reports: socket.socket, script: Script) -> None:
@@ -372,7 +235,3 @@ def end_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(0)
-
-
-def raise_scoring_timeout(number: int, frame: FrameType | None) -> NoReturn:
-    raise ScoringTimeout

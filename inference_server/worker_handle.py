@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from inference_server.contract import METHOD_CODES
 from inference_server.frames import (
     ANSWER,
+    CANCEL,
     IN_FILE,
     INLINE_BYTES,
     REQUEST,
@@ -72,6 +73,7 @@ class WorkerHandle(asyncio.Protocol):
         self._events = events
         self._fixed_depth = fixed_depth
         self._run_ms = IN_HAND_MS
+        self.max_batch = 1
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._is_paused = False
         self._buffer = bytearray()
@@ -81,6 +83,13 @@ class WorkerHandle(asyncio.Protocol):
         self._answers, self._worker_answers = socket.socketpair()
         self._requests.setblocking(False)
         self._answers.setblocking(False)
+
+    def batches(self, at_most: int) -> None:
+        """The worker scores up to so many waiting requests in one call."""
+        self.max_batch = at_most
+        if at_most > 1:
+            # One batch is in run_batch(), the next gathers in the socket.
+            self._fixed_depth = self.depth = 2 * at_most
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -185,11 +194,11 @@ class WorkerHandle(asyncio.Protocol):
         """Counts a call that has not ended yet, so that nothing more is queued behind it."""
         self._learn(busy_seconds * 1000)
 
-    def end_stream(self) -> None:
+    def end_stream(self, request: Request) -> None:
         """Tells the worker that nobody reads the stream it is sending."""
         self.resume()
         if not self._transport.is_closing():
-            self._transport.write(b"x")
+            self._transport.write(CANCEL.pack(request.id))
 
     def pause(self) -> None:
         if not self._is_paused:
