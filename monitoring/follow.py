@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.runtimes import Runtime
+from deployments.runtimes import FollowsLogs, Runtime
 from monitoring.consoles import Console, ConsoleFile, RuntimeConsole
 from monitoring.segments import SegmentWriter
+from monitoring.streams import StreamedConsole
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,22 @@ class LogFollower:
     """Needs no database. Belongs to one thread, and is the only writer of the segments below `root`."""
 
     def __init__(
-        self, root: Path, instances_root: Path, *, ring: Ring, runtime: Runtime | None = None
+        self,
+        root: Path,
+        instances_root: Path,
+        *,
+        ring: Ring,
+        runtimes: Callable[[], Iterable[Runtime]] = tuple,
     ) -> None:
-        """`runtime` is for instances that have no console file here."""
+        """`runtimes` gives those whose instances have no console file here; it may be asked often."""
         self.root = root
         self._instances_root = instances_root
-        self._runtime = runtime
+        self._runtimes = runtimes
         self._ring = ring
         self._consoles: dict[str, Console] = {}
         self._writers: dict[Owner, SegmentWriter] = {}
         self._troubled: set[str] = set()
-        self._owned: set[str] = set()
+        self._owned: dict[str, Runtime] = {}
         self._ask_runtime_at = 0.0
         self._is_runtimes_turn = False
 
@@ -118,24 +124,28 @@ class LogFollower:
         if self._instances_root.exists():
             names.update(os.listdir(self._instances_root))
         self._is_runtimes_turn = False
-        if self._runtime is not None and time.monotonic() >= self._ask_runtime_at:
+        if time.monotonic() >= self._ask_runtime_at:
             self._ask_runtime_at = time.monotonic() + RUNTIME_POLL_SECONDS
             self._is_runtimes_turn = True
-            self._owned = set(self._runtime.owned())
-            names |= self._owned
+            self._owned = {name: house for house in self._runtimes() for name in house.owned()}
+            names |= self._owned.keys()
         return names
 
     def _open(self, name: str, owner: Owner) -> Console:
         folder = self._instances_root / name
-        if self._runtime is None and not (folder / "console.log").exists():
+        house = self._owned.get(name)
+        has_file = (folder / "console.log").exists()
+        if house is None and not has_file:
             raise FileNotFoundError(folder)
         writer = self._writers.get(owner)
         if writer is None:
             writer = self._writers[owner] = SegmentWriter(folder_of(self.root, owner))
         position = writer.positions.get(name)
-        if self._runtime is None:
+        if house is None or has_file:
             return ConsoleFile(folder, position)
-        return RuntimeConsole(self._runtime, name, position, self._is_owned)
+        if isinstance(house, FollowsLogs):
+            return StreamedConsole(house, name, position, self._is_owned)
+        return RuntimeConsole(house, name, position, self._is_owned)
 
     def _is_owned(self, name: str) -> bool:
         return name in self._owned

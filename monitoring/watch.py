@@ -25,7 +25,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from deployments.installation import runtime
+from deployments.installation import runtimes_with_own_consoles
 from endpoints.gateway.store import ResourceStore
 from endpoints.gateway.xds import Rejection, serving
 from monitoring import heartbeat, retention, usage
@@ -129,7 +129,7 @@ class Watch:
             settings.SEGMENTS_ROOT,
             settings.INSTANCES_ROOT,
             ring=self._ringer.ring,
-            runtime=None if settings.DEPLOYMENT_RUNTIME == "process" else runtime(),
+            runtimes=runtimes_with_own_consoles,
         )
         self._access_log = AccessLog(
             settings.ACCESS_LOG, reopen=lambda: reopen_logs(settings.ENVOY_ADMIN_SOCKET)

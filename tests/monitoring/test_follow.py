@@ -287,14 +287,16 @@ def test_lines_of_one_moment_are_taken_once_each(
         runtime.say(NAME, f"{number}", time=moment + timedelta(seconds=number // 3))
         expected.append(f"{number}")
         follower = LogFollower(
-            machine.root, machine.instances, ring=lambda *_: None, runtime=runtime
+            machine.root, machine.instances, ring=lambda *_: None, runtimes=lambda: [runtime]
         )
         with closing(follower):
             at_once(follower)
         assert machine.texts() == expected
     runtime.remove(NAME)
     with closing(
-        LogFollower(machine.root, machine.instances, ring=lambda *_: None, runtime=runtime)
+        LogFollower(
+            machine.root, machine.instances, ring=lambda *_: None, runtimes=lambda: [runtime]
+        )
     ) as follower:
         at_once(follower)
     assert machine.texts() == expected
