@@ -22,6 +22,7 @@ from inference_server.protocol import Connection, Request
 from inference_server.request_log import RequestLog
 from inference_server.settings import Settings
 from inference_server.swagger import Documents, build_documents
+from inference_server.v2_routes import NO_SCRIPT, Inference, Routes
 
 MAX_ID = 100
 METHOD_CODES = {name.encode(): code for code, name in enumerate(METHODS)}
@@ -65,6 +66,7 @@ class Contract:
         self.wants_headers = False
         self._is_raw = False
         self._documents = Documents({})
+        self._v2 = Routes() if settings.model_repository else None
         self._log = log
         self._content_flags: dict[bytes, int] = {}
         self._random = b""
@@ -87,6 +89,9 @@ class Contract:
         """What the first ready worker told about the script."""
         self._is_raw = described["is_raw"]
         self.wants_headers = described["wants_headers"]
+        if self._v2 is not None:
+            self._v2.learn(described["models"])
+            return
         self._documents = build_documents(self.settings, described)
 
     def handle(self, request: Request) -> None:
@@ -100,7 +105,9 @@ class Contract:
         if b"%" in path:
             path = urllib.parse.unquote_to_bytes(path)
         request.path, request.query = path, query
-        if path == b"/score":
+        if self._v2 is not None and path != b"/":
+            self._open_inference(self._v2, request)
+        elif path == b"/score":
             self._score(request)
         elif path == b"/" or (self.settings.mlflow_folder and path in (b"/ping", b"/health")):
             self._health(request)
@@ -122,6 +129,7 @@ class Contract:
 
     def refuse(self, request: Request, status: int, message: str, extra: bytes = b"") -> None:
         """The server's own no to a scoring request: too busy, too late, worker lost."""
+        self._count(request, status, -1.0)
         self._send_message(request, status, message, extra=extra)
 
     def answer(
@@ -137,6 +145,10 @@ class Contract:
         if flags & TIMED_OUT and self._is_late(request):
             self.refuse_late(request)
             return
+        self._count(request, status, took_ms)
+        if self._v2 is not None and not flags & OWN_HEADERS:
+            # Words of a worker that does not know the protocol: a timeout, an error of ours.
+            body = json.dumps({"error": json.loads(body)["message"]}).encode()
         if status == 200 and not flags and not self.settings.cors_origins:
             head = b"%bx-ms-run-fn-exec-ms: %.3f\r\ncontent-length: %d\r\n%b" % (
                 self._success_head,
@@ -147,8 +159,7 @@ class Contract:
             self._finish(request, status, head, body)
             return
         head = self._score_head(request, status, flags, headers, took_ms)
-        if not flags & OWN_HEADERS or b"content-length:" not in headers.lower():
-            head += b"content-length: %d\r\n" % len(body)
+        head += b"content-length: %d\r\n" % len(body)
         self._finish(request, status, head, body)
 
     def begin_stream(
@@ -195,6 +206,26 @@ class Contract:
             content_type = request.header(b"content-type")
             request.content_flags = (self._flags_of(content_type) if content_type else 0) | route
             self.queue.submit(request)
+
+    def _open_inference(self, routes: Routes, request: Request) -> None:
+        """A request for a model repository, by the Open Inference Protocol."""
+        path = request.path
+        if path != b"/v2" and not path.startswith(b"/v2/"):
+            is_script = path in (b"/score", b"/swagger.json")
+            self._send_message(request, 404, NO_SCRIPT if is_script else NOT_FOUND)
+        elif self._identify(request):
+            found = routes.find(request.method, path, is_ready=self.queue.is_ready)
+            if isinstance(found, Inference):
+                request.inference = found
+                request.query = found.order(request.headers)
+                self.queue.submit(request)
+            else:
+                self._send(request, found.status, JSON_TYPE, found.body)
+
+    def _count(self, request: Request, status: int, took_ms: float) -> None:
+        if self._v2 is not None and isinstance(request.inference, Inference):
+            total_seconds = time.monotonic() - request.arrived
+            self._v2.count(request.inference, status, total_seconds, took_ms)
 
     def _health(self, request: Request) -> None:
         if request.method in (b"GET", b"HEAD"):
@@ -347,7 +378,8 @@ class Contract:
     def _send_message(
         self, request: Request, status: int, message: str, extra: bytes = b""
     ) -> None:
-        body = json.dumps({"message": message}).encode()
+        key = "message" if self._v2 is None else "error"
+        body = json.dumps({key: message}).encode()
         self._send(
             request, status, JSON_TYPE, body, b"x-ms-run-function-failed: False\r\n" + extra
         )

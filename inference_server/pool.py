@@ -159,6 +159,8 @@ class Pool:
             "source_dir": settings.source_dir,
             "mlflow_folder": settings.mlflow_folder,
             "model_dir": settings.model_dir,
+            "model_repository": settings.model_repository,
+            "max_body_bytes": settings.max_body_bytes,
             "scoring_timeout_ms": settings.scoring_timeout_ms,
             "max_batch": settings.max_batch,
             "log_level": settings.log_level,

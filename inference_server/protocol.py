@@ -35,6 +35,7 @@ class Request:
         "headers",
         "id",
         "id_headers",
+        "inference",
         "is_answered",
         "is_streaming",
         "keep_alive",
@@ -71,6 +72,8 @@ class Request:
         self.limit_ms = 0
         self.memory_file = -1
         self.status = 200
+        # What a model repository is asked for; see v2_routes.
+        self.inference: object = None
 
     def file_of(self, headers: bytes) -> int:
         """A memory file with query, headers and body, made once; the body leaves our memory."""

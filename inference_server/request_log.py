@@ -11,6 +11,7 @@ from inference_server.protocol import Request
 FLUSH_SECONDS = 0.05
 # Refusals come in floods, just when there is no time to log each.
 COUNTED = (429, 503)
+SCORING_PATHS = (b"/score", b"/swagger.json")
 
 
 class RequestLog:
@@ -31,7 +32,7 @@ class RequestLog:
         took = monotonic() - request.arrived
         if not self._logs_all and status < 400 and took < self._slow_seconds:
             return
-        if request.path not in (b"/score", b"/swagger.json"):
+        if request.path not in SCORING_PATHS and not request.path.endswith(b"/infer"):
             return  # health checks of a server that still loads its model are no news
         if status in self._counted:
             self._counted[status] += 1

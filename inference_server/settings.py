@@ -36,6 +36,7 @@ class Settings:
     source_dir: str | None
     model_dir: str | None
     mlflow_folder: str | None
+    model_repository: str | None
     config_file: str | None
     python: str
     host: str
@@ -81,7 +82,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     mlflow_folder = None
     if not entry_script and model_dir and values.text("MLFLOW_MODEL_FOLDER"):
         mlflow_folder = os.path.join(model_dir, values.text("MLFLOW_MODEL_FOLDER") or "")
-    if not (entry_script or config_file or mlflow_folder):
+    if not (entry_script or config_file or mlflow_folder or flags.model_repository):
         raise SettingsError(
             "Either provide an entry_script using --entry_script or provide a path to the "
             "configuration file using --config_file",
@@ -104,6 +105,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         source_dir=values.text("AZUREML_SOURCE_DIRECTORY"),
         model_dir=model_dir,
         mlflow_folder=mlflow_folder,
+        model_repository=flags.model_repository,
         config_file=config_file,
         python=flags.python,
         host=flags.host,
@@ -112,7 +114,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         socket_path=flags.socket,
         worker_count=worker_count,
         worker_timeout_seconds=values.integer("WORKER_TIMEOUT", 300),
-        preload=(values.text("WORKER_PRELOAD") or "false").lower() == "true",
+        # The threads of a model runtime do not survive a fork.
+        preload=(values.text("WORKER_PRELOAD") or "false").lower() == "true"
+        and not flags.model_repository,
         depth=_within("PORTICO_DEPTH", flags.depth, values, 0, 0, MOST_DEPTH),
         max_batch=_within("PORTICO_MAX_BATCH", flags.max_batch, values, 32, 1, MOST_BATCH),
         scoring_timeout_ms=_scoring_timeout(values.integer("SCORING_TIMEOUT_MS", 3_600_000)),
@@ -300,6 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     genuine.add_argument("--rest", action="store_true", help=argparse.SUPPRESS)
     own = parser.add_argument_group("own")
     own.add_argument("--python", default=sys.executable, help="the workers' interpreter")
+    own.add_argument(
+        "--model_repository", help="serve this Triton model repository instead of a script"
+    )
     own.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
     own.add_argument("--socket", help="listen on this Unix socket (mode 0660) instead of a port")
     own.add_argument("--max_concurrent_requests", type=_count, default=0, help="0: all workers")

@@ -221,6 +221,8 @@ class Repository(Script):
             for entry in os.scandir(folder)
             if entry.is_dir() and entry.name.isdigit() and int(entry.name) > 0
         ]
+        if not numbers and config.backend == "ensemble":
+            numbers = [1]  # its folder would be empty, which few ways of copying keep
         if not numbers:
             raise ConfigError(
                 "it has no version: put the model's file into a folder with a number, such as 1/model.onnx"

@@ -268,7 +268,12 @@ def _from_json(name: str, datatype: str, shape: list[int], data: Any) -> Any:
             raise Refused(
                 f"the data of input '{name}' is a list with rows of unequal length"
             ) from None
-        if found.size and found.dtype.kind not in FITTING[dtype.kind]:
+        fitting = FITTING[dtype.kind]
+        if dtype.kind in "iu" and found.dtype.kind in "fO":
+            # Whole numbers from 2**63 on, beside smaller ones, would have become floating-point.
+            found = np.asarray(data, dtype=object)
+            fitting = "O" if all(type(one) is int for one in found.reshape(-1)) else ""
+        if found.size and found.dtype.kind not in fitting:
             raise Refused(f"the data of input '{name}' is not all {datatype}")
         if found.size and dtype.kind in "iu":
             limits = np.iinfo(dtype)

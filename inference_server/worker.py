@@ -40,7 +40,7 @@ from inference_server.frames import ENDED, FAILED, FORKED, READY, RUN_FAILED, TI
 from inference_server.inbox import Inbox
 from inference_server.scoring_request import BadRequest, Request
 from inference_server.scoring_script import Script
-from inference_server.start_failure import CannotStart
+from inference_server.start_failure import CannotStart, missing_module
 from inference_server.worker_log import configure_logging
 
 EXIT_CANNOT_START = 3
@@ -79,12 +79,24 @@ def main() -> None:
 
 def open_script(options: dict[str, Any]) -> Script:
     """What run() is called on: the scoring script, or what serves models that need none."""
-    if not options.get("mlflow_folder"):
+    if options.get("mlflow_folder"):
+        # Most workers serve a script, and need not load this.
+        model: Script = importlib.import_module("inference_server.mlflow_model").MlflowModel(
+            options
+        )
+        return model
+    if not options.get("model_repository"):
         return Script(options)
-    # Most workers serve a script, and need not load this.
-    served = importlib.import_module("inference_server.mlflow_model")
-    model: Script = served.MlflowModel(options)
-    return model
+    try:
+        models = importlib.import_module("inference_server.v2_models")
+    except ModuleNotFoundError as error:
+        missing = missing_module(error)
+        raise CannotStart(
+            "UserScriptImportError",
+            f"Serving a model repository needs {missing}, which is not in the environment",
+        ) from error
+    script: Script = models.Repository(options)
+    return script
 
 
 def serve(requests: socket.socket, answers: socket.socket, script: Script) -> None:
