@@ -196,3 +196,16 @@ def test_a_stream_ends_when_nobody_reads_it(start: Serve, tmp_path: Path) -> Non
         connection.recv(1_000_000)
     until(ended.exists, 10, "end of the generator")
     assert served.call("GET", "/score").status == 200
+
+
+def test_the_end_of_a_stream_that_nobody_reads_is_not_that_of_the_next(
+    start: Serve, tmp_path: Path
+) -> None:
+    served = start(scripts.RAW, environment={"ENDED": str(tmp_path / "ended")})
+    wait_until_healthy(served)
+    for _ in range(20):
+        with served.connect() as connection:
+            connection.sendall(b"GET /score?do=endless HTTP/1.1\r\nHost: h\r\n\r\n")
+            connection.recv(1_000_000)
+        reply = served.call("GET", "/score?do=stream")
+        assert (reply.status, reply.body) == (200, b"part 0\npart 1\npart 2\n")
