@@ -233,7 +233,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = PORTICO_HOME / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "portal.static_files.Gzipped"},
 }
 FILE_UPLOAD_TEMP_DIR = str(PORTICO_HOME / "uploads")
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
