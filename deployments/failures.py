@@ -29,6 +29,13 @@ CARDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "init() failed",
         [("List the model's files", "list_model_files"), ("Edit the script", "edit_code")],
     ),
+    "ModelLoadFailed": (
+        "The model could not be loaded",
+        [
+            ("Edit the environment", "edit_environment"),
+            ("List the model's files", "list_model_files"),
+        ],
+    ),
     "ResourceNotReady": (
         "The server never became ready",
         [("Raise the probe limits", "edit_probes"), ("View the log", "open_log")],
@@ -104,11 +111,15 @@ def from_instance(status: InstanceStatus, phase: str) -> Failure:
     return Failure(code, phase, cause, status.evidence, details=details)
 
 
-def never_ready(attempts: int, seconds: float, evidence: tuple[str, ...]) -> Failure:
+def never_ready(
+    attempts: int, seconds: float, evidence: tuple[str, ...], found: str = ""
+) -> Failure:
+    """`found` is what the probes said last, as a sentence."""
+    told = f" {found}" if found else ""
     return Failure(
         "ResourceNotReady",
         "Load model",
-        f"The server did not become ready within {seconds:.0f} s ({attempts} probes failed). init() may still be "
+        f"The server did not become ready within {seconds:.0f} s ({attempts} probes failed).{told} init() may still be "
         "running: load less, or raise readiness_probe.failure_threshold.",
         evidence,
     )

@@ -22,7 +22,6 @@ from deployments.environments.process import Cancelled
 from deployments.failures import Failure, from_build, from_instance, from_user_error, never_ready
 from deployments.installation import environments, runtime_of
 from deployments.models import (
-    PROBE_DEFAULTS,
     DeploymentState,
     Instance,
     OnlineDeployment,
@@ -30,6 +29,8 @@ from deployments.models import (
     Phase,
     Revision,
 )
+from deployments.probes import Kind, Memory
+from deployments.probing import rules_of
 from deployments.specs import check_script
 from endpoints import changes as endpoint_changes
 from endpoints.gateway import publish
@@ -48,6 +49,7 @@ FINAL_CODES = {
     "UserScriptImportError",
     "UserScriptFunctionNotFound",
     "UserScriptInitFailed",
+    "ModelLoadFailed",
     "OutOfMemory",
 }
 
@@ -101,8 +103,9 @@ def step(deployment: OnlineDeployment, lost: threading.Event) -> Step:
 def sweep() -> list[int]:
     """Everything whose time has come: ids of deployments to advance; also finishes endpoints and orphans."""
     _delete_of_endpoints()
+    running = instances.Running()
     for deployment in _settled():
-        if instances.needs_attention(deployment):
+        if instances.needs_attention(deployment, running):
             OnlineDeployment.objects.filter(pk=deployment.pk, due_at__isnull=True).update(
                 due_at=timezone.now()
             )
@@ -277,19 +280,21 @@ def _fail_after_crashes(seen: instances.Seen) -> None:
 def _fail_after_deadline(phase: Phase, revision: Revision, seen: instances.Seen) -> None:
     if phase.deadline_at is None or phase.deadline_at > timezone.now():
         return
-    probe = PROBE_DEFAULTS | revision.readiness_probe
     lines: list[str] = []
+    found = ""
     for row in seen.starting[:1]:
         since = timezone.now() - timedelta(hours=1)
         lines = [line.text for line in runtime_of(revision).logs(row.name, since=since)][-12:]
+        memory = Memory.read(row.probes)
+        found = memory.why(Kind.READINESS) or memory.why(Kind.STARTUP) if memory else ""
     seconds = (timezone.now() - phase.started_at).total_seconds()
-    raise PhaseFailed(never_ready(probe["failure_threshold"], seconds, tuple(lines)))
+    attempts = rules_of(revision).readiness.failure_threshold
+    raise PhaseFailed(never_ready(attempts, seconds, tuple(lines), found))
 
 
 def _ready_seconds(revision: Revision) -> float:
     """How long an instance may take to become ready: Azure's readiness probe, attempt by attempt."""
-    probe = PROBE_DEFAULTS | revision.readiness_probe
-    return float(probe["initial_delay"] + probe["period"] * probe["failure_threshold"])
+    return rules_of(revision).ready_seconds
 
 
 def _fail(

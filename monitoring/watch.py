@@ -1,4 +1,4 @@
-"""The process that looks: tells Envoy about endpoints, counts requests, keeps logs, samples usage.
+"""The process that looks: asks probes, tells Envoy about endpoints, counts requests, keeps logs, samples usage.
 
 Each job has a thread and with it a database connection of its own. One that fails pauses and tries again; the others
 go on, and so does scoring, which needs none of this.
@@ -26,6 +26,7 @@ from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from deployments.installation import runtimes_with_own_consoles
+from deployments.probing import LOOK_SECONDS, Prober
 from endpoints.gateway.store import ResourceStore
 from endpoints.gateway.xds import Rejection, serving
 from monitoring import heartbeat, retention, usage
@@ -140,7 +141,8 @@ class Watch:
     async def run(self) -> None:
         """Until cancelled."""
         supervisor = self.supervisor
-        lanes = {name: Lane(name) for name in ("gateway", "requests", "logs", "usage", "clock")}
+        names = ("gateway", "requests", "logs", "usage", "probes", "clock")
+        lanes = {name: Lane(name) for name in names}
         try:
             await asyncio.gather(
                 supervisor.keep("gateway", lambda: self._gateway(lanes["gateway"])),
@@ -151,6 +153,7 @@ class Watch:
                 supervisor.repeat(
                     "usage", lanes["usage"], self._sample, seconds=usage.EVERY_SECONDS
                 ),
+                supervisor.keep("probes", lambda: self._probe(lanes["probes"])),
                 supervisor.repeat(
                     "retention", lanes["clock"], retention.prune, seconds=PRUNE_SECONDS
                 ),
@@ -191,6 +194,16 @@ class Watch:
         async with serving(store, settings.XDS_SOCKET, on_rejection=refused):
             self.supervisor.well("gateway")
             await self.supervisor.keep("gateway rows", lambda: rings(update))
+
+    async def _probe(self, lane: Lane) -> None:
+        prober = Prober()
+        try:
+            while True:
+                await prober.step(lane.run)
+                self.supervisor.well("probes")
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await prober.close()
 
     def _count(self) -> bool:
         if time.monotonic() >= self._rotate_at:

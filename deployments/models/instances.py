@@ -15,6 +15,7 @@ class Instance(models.Model):
     class State(models.TextChoices):
         STARTING = "Starting"
         HEALTHY = "Healthy"
+        UNREADY = "Unready"
         EXITED = "Exited"
         DRAINING = "Draining"
 
@@ -30,7 +31,7 @@ class Instance(models.Model):
     start_after = models.DateTimeField(default=timezone.now)
     """Not to be started before: the growing pause after a crash."""
     doubted_at = models.DateTimeField(null=True, blank=True)
-    """Since when a healthy instance does not answer its probe, though it runs."""
+    """Since when an instance stays in the routes though it answers its readiness probe too late."""
     probes = models.JSONField(default=dict, blank=True, db_default={})
     """What probing remembers between looks: `deployments.probes`."""
     remove_after = models.DateTimeField(null=True, blank=True)

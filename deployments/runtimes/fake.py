@@ -148,6 +148,11 @@ class FakeRuntime:
         with self._state() as state:
             return iter(sorted(state["instances"]))
 
+    def running(self) -> set[str]:
+        with self._state() as state:
+            names = state["instances"]
+            return {name for name in names if self._status(state, name).phase != Phase.EXITED}
+
     def _status(self, state: dict[str, Any], name: str) -> InstanceStatus:
         instance = state["instances"].get(name)
         if instance is None:
@@ -157,7 +162,7 @@ class FakeRuntime:
         has_failed = phase == Phase.EXITED
         return InstanceStatus(
             phase=phase,
-            address=f"unix:/fake/{name}.sock" if phase == Phase.HEALTHY else "",
+            address="" if has_failed else f"unix:/fake/{name}.sock",
             code=plan["code"] if has_failed else "",
             reason=plan["reason"] if has_failed else "",
             evidence=tuple(plan["evidence"]) if has_failed else (),

@@ -197,6 +197,15 @@ class ProcessRuntime:
         # Anyone may give a process of theirs a mark: what no call of ours could have made is not ours.
         return iter(sorted(name for name in names if NAME.fullmatch(name)))
 
+    def running(self) -> set[str]:
+        """Names of the instances whose main process is alive: reads one small file of each."""
+        found = set()
+        for entry in self.root.iterdir():
+            identity = read_record(entry / "process.json") if NAME.fullmatch(entry.name) else None
+            if identity is not None and _runs(identity):
+                found.add(entry.name)
+        return found
+
     # Starting
 
     def _what_is_in_the_way(self, spec: InstanceSpec) -> str:
@@ -304,10 +313,11 @@ class ProcessRuntime:
             code = "OutOfMemory"
             limit = in_words(int(record["memory_bytes"]))
             reason = f"A worker was killed at its memory limit of {limit}."
-        healthy = publish(place, uid=int(record["uid"])) and answers(place.address)
+        is_reached = publish(place, uid=int(record["uid"]))
+        healthy = is_reached and answers(place.address)
         return InstanceStatus(
             phase=Phase.HEALTHY if healthy else Phase.STARTING,
-            address=f"unix:{place.address}" if healthy else "",
+            address=f"unix:{place.address}" if is_reached else "",
             code="" if healthy else code,
             reason=reason,
             evidence=server.evidence,

@@ -84,6 +84,7 @@ STATES: dict[str, State] = {
     "Running": State("loader-2", "info", _("Running"), True),
     "Queued": State("clock", "neutral", _("Queued")),
     "Pending": State("circle-dashed", "neutral", _("Pending")),
+    "Unready": State("alert-triangle", "warning", _("Unready")),
     "Exited": State("circle-x", "danger", _("Exited")),
     "Absent": State("circle-minus", "neutral", _("Absent")),
     "Draining": State("hourglass", "warning", _("Draining")),
