@@ -21,7 +21,7 @@ from knack.log import get_logger
 from knack.prompting import NoTTYException, prompt_y_n
 from knack.util import CLIError
 
-from cli import profiles, settings
+from cli import pages, profiles, settings
 from cli.faults import FAILED, INTERRUPTED, ClientFault, UsageFault
 from cli.table import LOCAL, Argument, Command, argument, load
 from cli.tables import commands, groups
@@ -50,6 +50,12 @@ OUTPUT_FLAG = re.compile(r"-o|--ou")
 # Where the SDK says of its own classes that they may change, which no user of a command can act upon.
 EXPERIMENTAL = "azure.ai.ml._utils._experimental"
 WORKSPACES = "ml workspace "
+FOLDED = ("adds", "removes")
+WEB, REGISTRY = "web", "registry_name"
+NO_REGISTRIES = (
+    "--registry-name: there are no registries here. Leave it out, and the asset is one of the workspace. Curated "
+    "environments go by azureml://registries/azureml/environments/<name>/labels/latest."
+)
 LOCAL_ONLY = ("vscode_debug", "local_enable_gpu")
 YES = argument("yes", "--yes", "-y", action="store_true", help="Do not ask for confirmation.")
 
@@ -147,8 +153,18 @@ def handler_of(command: Command) -> Callable[[dict[str, Any]], Any]:
         values = {**values, **command.given}
         if not command.is_remote:
             return load(command.handler)(**values)
+        # The words of these are among those of --set.
+        for name in FOLDED:
+            values.pop(name, None)
+        shows_page = values.pop(WEB, False)
+        if values.pop(REGISTRY, None):
+            raise UsageFault(NO_REGISTRIES)
         scope = {one.dest: values.pop(one.dest) or "" for one in SCOPE}
         if command.local and values.pop(LOCAL):
+            if shows_page:
+                raise UsageFault(
+                    "--web shows a page of the portal, which knows nothing of --local."
+                )
             return load(command.local)(scope, **values)
         for flag in LOCAL_ONLY:
             if values.pop(flag, False):
@@ -158,7 +174,13 @@ def handler_of(command: Command) -> Callable[[dict[str, Any]], Any]:
         with load("cli.session#open_session")(**scope) as session:
             if not command.name.startswith(WORKSPACES):
                 load("cli.session#require_workspace")(session)
-            return load(command.handler)(session, **values)
+            result = load(command.handler)(session, **values)
+            if shows_page:
+                noun = command.name.split()[1]
+                facts = result if isinstance(result, Mapping) else values
+                workspace = session.ml.workspace_name
+                pages.show(pages.address(noun, session.profile.url, workspace, facts))
+            return result
 
     return handle
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from cli.edits import Edit, edited, texts
 from cli.faults import UsageFault
 
 logger = logging.getLogger("cli.yaml")
@@ -27,18 +28,22 @@ def load_entity(
     loader: Loader,
     file: str | None,
     flags: Mapping[str, Any],
-    sets: Iterable[str] | None = None,
+    sets: Iterable[Edit] | None = None,
 ) -> Any:
     """What `loader` (such as `load_model`) makes of the file with the flags that were given and `--set` on top.
+
+    `--add` and `--remove` change what the file says.
 
     Without a file the flags are all there is. `UsageFault` for a file that cannot be read.
     """
     overrides: Overrides = [{name: value} for name, value in flags.items() if value is not None]
-    overrides += [{name: value} for name, value in map(pair, sets or [])]
+    overrides += [{name: value} for name, value in map(pair, texts(sets))]
     if file is None:
         return loader(None, params_override=overrides)
     document = read(file)
     renewed = renew(document, Path(file).parent)
+    if isinstance(renewed, Mapping):
+        renewed = edited(renewed, sets)
     if renewed == document:
         return loader(file, params_override=overrides)
     stream = io.StringIO(yaml.safe_dump(renewed, sort_keys=False))
@@ -46,10 +51,10 @@ def load_entity(
     return loader(stream, relative_origin=file, params_override=overrides)
 
 
-def reload_entity(loader: Loader, entity: Any, sets: Iterable[str]) -> Any:
-    """A copy of what the portal told, changed by `--set`."""
-    values = plain(dump(entity))
-    overrides = [{name: value} for name, value in map(pair, sets)]
+def reload_entity(loader: Loader, entity: Any, sets: Iterable[Edit]) -> Any:
+    """A copy of what the portal told, changed by `--add`, `--remove` and `--set`."""
+    values = edited(plain(dump(entity)), sets)
+    overrides = [{name: value} for name, value in map(pair, texts(sets))]
     stream = io.StringIO(yaml.safe_dump(values, sort_keys=False))
     return loader(stream, relative_origin=str(Path.cwd() / "set.yml"), params_override=overrides)
 

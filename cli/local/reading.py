@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from azure.ai.ml import MLClient, load_online_deployment, load_online_endpoint
 
+from cli.edits import Edit, edited, texts
 from cli.faults import UsageFault
 from cli.local import lifecycle
 from cli.ml.online_deployments import code_of, environment_of, model_of
@@ -38,11 +39,11 @@ def deployment_of(values: Mapping[str, Any]) -> Any:
     return load_entity(load_online_deployment, file, flags, values["sets"])
 
 
-def kept_deployment(endpoint_name: str, name: str, sets: list[str]) -> Any:
-    """The deployment as its last command has left it, changed by `--set`."""
-    kept = lifecycle.find(endpoint_name, name).yaml
+def kept_deployment(endpoint_name: str, name: str, sets: list[Edit]) -> Any:
+    """The deployment as its last command has left it, changed by `--add`, `--remove` and `--set`."""
+    kept = edited(lifecycle.find(endpoint_name, name).yaml, sets)
     source = io.StringIO(yaml.safe_dump(kept, sort_keys=False))
-    overrides = [dict([pair(text)]) for text in sets]
+    overrides = [dict([pair(text)]) for text in texts(sets)]
     # What was kept has absolute paths; those of --set are relative to where the user is.
     origin = str(Path.cwd() / "set.yml")
     return load_online_deployment(source, relative_origin=origin, params_override=overrides)

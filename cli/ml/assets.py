@@ -11,6 +11,7 @@ from typing import Any
 from azure.ai.ml import load_component, load_data, load_environment, load_model
 from azure.ai.ml.constants import ListViewType
 
+from cli.edits import Edit, Removal, edited, texts
 from cli.faults import UsageFault
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, pair
@@ -40,7 +41,7 @@ def create(
     name: str | None,
     version: str | None,
     file: str | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     **flags: Any,
 ) -> Any:
     """Without a version the portal counts on from the last one."""
@@ -59,14 +60,18 @@ def update(
     label: str | None,
     description: str | None,
     tags: Mapping[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
 ) -> Any:
     """The files of a version never change; its description, tags and properties do."""
     entity = _get(session, kind, name, version, label)
     if description is not None:
         entity.description = description
-    changed = {**(entity.tags or {}), **(tags or {})}
-    for key, value in map(pair, sets or []):
+    for edit in sets or []:
+        if not isinstance(edit, str) and edit.path.partition(".")[0] != "tags":
+            flag = "--remove" if isinstance(edit, Removal) else "--add"
+            raise UsageFault(f"{flag} {edit.path}: of a registered {kind} only tags can be so.")
+    changed = edited({"tags": entity.tags or {}}, sets).get("tags", {}) | dict(tags or {})
+    for key, value in map(pair, texts(sets)):
         field, _, rest = key.partition(".")
         if field == "tags" and rest:
             changed[rest] = value

@@ -12,8 +12,10 @@ from azure.ai.ml.entities._load_functions import (
     load_pipeline_component_batch_deployment,
 )
 
+from cli.edits import Edit
 from cli.faults import UsageFault
 from cli.ml.online_deployments import code_of, environment_of, model_of
+from cli.names import checked_name
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, read, reload_entity
 
@@ -31,7 +33,7 @@ def create(
     mini_batch_size: int | None,
     description: str | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     set_default: bool,
     skip_script_validation: bool,
     no_wait: bool,
@@ -65,7 +67,7 @@ def update(
     name: str | None,
     endpoint_name: str | None,
     file: str | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     skip_script_validation: bool,
     no_wait: bool,
 ) -> Any:
@@ -123,6 +125,8 @@ def _make_default(session: Session, endpoint_name: str, name: str) -> None:
 def _write(
     session: Session, deployment: Any, doing: str, no_wait: bool, skip_script_validation: bool
 ) -> Any:
+    checked_name("endpoint", deployment.endpoint_name)
+    checked_name("deployment", deployment.name)
     poller = session.ml.batch_deployments.begin_create_or_update(
         deployment, skip_script_validation=skip_script_validation
     )

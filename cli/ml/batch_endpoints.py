@@ -10,6 +10,7 @@ from typing import Any
 from azure.ai.ml import Input, Output, load_batch_endpoint
 from pydash import objects
 
+from cli.edits import Edit, texts
 from cli.faults import UsageFault
 from cli.names import checked_name
 from cli.session import Session
@@ -24,7 +25,7 @@ def create(
     file: str | None,
     description: str | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
 ) -> Any:
     if name is None and file is None:
@@ -41,11 +42,11 @@ def update(
     file: str | None,
     defaults: dict[str, str] | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
 ) -> Any:
     """A file is the whole wish; without one the endpoint as it is, changed by the flags."""
-    changes = [
+    changes: list[Edit] = [
         *(sets or []),
         *(f"defaults.{key}={value}" for key, value in (defaults or {}).items()),
     ]
@@ -91,13 +92,13 @@ def invoke(
     experiment_name: str | None,
     mini_batch_size: int | None,
     instance_count: int | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
 ) -> Any:
     """Start a job; what it is to read and to write comes from flags, a file, and `--set`, which go before it."""
     wish = read(file) if file else {}
     if not isinstance(wish, dict):
         raise UsageFault(f"--file {file}: it must be a mapping with inputs and outputs.")
-    for key, value in map(pair, sets or []):
+    for key, value in map(pair, texts(sets)):
         objects.set_(wish, key, value)
     inputs = inputs_of(wish.pop("inputs", None) or {})
     outputs = {

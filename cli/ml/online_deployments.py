@@ -8,6 +8,7 @@ from typing import Any
 from azure.ai.ml import load_online_deployment
 from azure.core.exceptions import ResourceNotFoundError
 
+from cli.edits import Edit
 from cli.faults import MissingFault, UsageFault
 from cli.names import checked_name
 from cli.sdk_faults import envelope, response_text
@@ -28,7 +29,7 @@ def create(
     instance_count: int | None,
     description: str | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     all_traffic: bool,
     skip_script_validation: bool,
     no_wait: bool,
@@ -66,7 +67,7 @@ def update(
     name: str | None,
     endpoint_name: str | None,
     file: str | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     instance_count: int | None,
     skip_script_validation: bool,
     no_wait: bool,

@@ -8,6 +8,7 @@ from typing import Any
 
 from azure.ai.ml import load_online_endpoint
 
+from cli.edits import Edit
 from cli.faults import UsageFault
 from cli.names import checked_name
 from cli.session import Session
@@ -22,7 +23,7 @@ def create(
     compute: str | None,
     description: str | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
 ) -> Any:
     flags = {
@@ -46,7 +47,7 @@ def update(
     traffic: dict[str, int] | None,
     mirror_traffic: dict[str, int] | None,
     tags: dict[str, str] | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
 ) -> Any:
     """A file is the whole wish; without one the endpoint as it is, changed by the flags."""

@@ -9,6 +9,7 @@ from typing import Any
 from azure.ai.ml import load_compute, load_datastore
 from azure.ai.ml.constants import Scope
 
+from cli.edits import Edit
 from cli.faults import UsageFault
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, plain, reload_entity
@@ -17,7 +18,7 @@ from cli.yaml_files import dump, load_entity, plain, reload_entity
 def create_compute(
     session: Session,
     file: str | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
     **flags: Any,
 ) -> Any:
@@ -34,7 +35,7 @@ def update_compute(
     min_instances: int | None,
     max_instances: int | None,
     idle_time_before_scale_down: int | None,
-    sets: list[str] | None,
+    sets: list[Edit] | None,
     no_wait: bool,
 ) -> Any:
     compute = session.ml.compute.get(name)
@@ -78,12 +79,16 @@ def list_usage(session: Session, location: str | None) -> Any:
     return [dump(usage) for usage in session.ml.compute.list_usage(location=location)]
 
 
-def create_datastore(session: Session, name: str | None, file: str, sets: list[str] | None) -> Any:
+def create_datastore(
+    session: Session, name: str | None, file: str, sets: list[Edit] | None
+) -> Any:
     datastore = load_entity(load_datastore, file, {"name": name}, sets)
     return dump(session.ml.datastores.create_or_update(datastore))
 
 
-def update_datastore(session: Session, name: str, file: str | None, sets: list[str] | None) -> Any:
+def update_datastore(
+    session: Session, name: str, file: str | None, sets: list[Edit] | None
+) -> Any:
     if file is not None:
         datastore = load_entity(load_datastore, file, {"name": name}, sets)
     else:

@@ -6,6 +6,7 @@ from argparse import Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from cli.edits import Addition, Removal
 from cli.table import Argument, argument, required, switch
 
 
@@ -49,6 +50,28 @@ class Percents(Action):
         setattr(namespace, self.dest, found)
 
 
+class Adds(Action):
+    """`--add tags team=red`, kept with the words of `--set`."""
+
+    kind: type[Addition | Removal] = Addition
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        path, *words = [values] if isinstance(values, str) else map(str, values or [""])
+        namespace.sets = [*(namespace.sets or []), self.kind(path, tuple(words))]
+
+
+class Removes(Adds):
+    """`--remove tags.team`."""
+
+    kind = Removal
+
+
 FILE = argument("file", "--file", "-f", help="YAML file.", metavar="PATH")
 SETS = argument(
     "sets",
@@ -58,6 +81,25 @@ SETS = argument(
     action="extend",
     metavar="KEY=VALUE",
 )
+ADD = argument(
+    "adds",
+    "--add",
+    help="Add to a list or to an object: --add tags team=red. May be repeated.",
+    nargs="+",
+    action=Adds,
+    metavar="WORD",
+)
+REMOVE = argument(
+    "removes",
+    "--remove",
+    help="Take away a property, or an item of a list by its number: --remove tags.team. May be repeated.",
+    nargs="+",
+    action=Removes,
+    metavar="WORD",
+)
+CHANGES = (SETS, ADD, REMOVE)
+REGISTRY = argument("registry_name", help="Refused: there are no registries here.")
+WEB = switch("web", help="Print the address of its page in the studio, and open it.")
 TAGS = argument(
     "tags", help="Tags: --tags team=red cost=low.", nargs="*", action=Pairs, metavar="KEY=VALUE"
 )

@@ -82,13 +82,13 @@ def _commands(kind: Kind) -> Iterator[Command]:
     noun = kind.noun
     base = f"ml {noun}"
     given = {"kind": noun}
-    which = (a.name_required(noun), a.VERSION, a.LABEL)
+    which = (a.name_required(noun), a.VERSION, a.LABEL, a.REGISTRY)
     article = "an" if noun[0] in "aeiou" else "a"
     yield Command(
         f"{base} create",
         f"Register {article} {noun}.",
         f"{ASSET}create",
-        (a.name(noun), a.VERSION, a.FILE, *kind.flags, a.DESCRIPTION, a.TAGS, a.SETS),
+        (a.name(noun), a.VERSION, a.FILE, *kind.flags, a.DESCRIPTION, a.TAGS, a.SETS, a.REGISTRY),
         given,
         columns=COLUMNS,
         examples=(
@@ -100,7 +100,7 @@ def _commands(kind: Kind) -> Iterator[Command]:
         f"{base} update",
         f"Change description and tags of {article} {noun}.",
         f"{ASSET}update",
-        (*which, a.DESCRIPTION, a.TAGS, a.SETS),
+        (*which, a.DESCRIPTION, a.TAGS, *a.CHANGES),
         given,
         columns=COLUMNS,
     )
@@ -108,7 +108,7 @@ def _commands(kind: Kind) -> Iterator[Command]:
         f"{base} list",
         f"List names, or with --name the versions of one {noun}.",
         f"{ASSET}list_all",
-        (a.name(noun), a.MAX_RESULTS, a.ARCHIVED_ONLY, a.INCLUDE_ARCHIVED),
+        (a.name(noun), a.MAX_RESULTS, a.ARCHIVED_ONLY, a.INCLUDE_ARCHIVED, a.REGISTRY),
         given,
         columns=COLUMNS,
     )
@@ -133,7 +133,7 @@ def _commands(kind: Kind) -> Iterator[Command]:
             f"{base} download",
             f"Download the files of {article} {noun}.",
             f"{ASSET}download",
-            (a.name_required(noun), required(a.VERSION), a.DOWNLOAD_PATH),
+            (a.name_required(noun), required(a.VERSION), a.DOWNLOAD_PATH, a.REGISTRY),
             given,
         )
 

@@ -30,7 +30,7 @@ COMMANDS = (
         "ml batch-endpoint create",
         "Create a batch endpoint.",
         f"{ENDPOINT}create",
-        (a.name("endpoint"), a.FILE, a.DESCRIPTION, a.TAGS, a.SETS, a.NO_WAIT),
+        (a.name("endpoint"), a.FILE, a.DESCRIPTION, a.TAGS, a.SETS, a.NO_WAIT, a.WEB),
         columns=ENDPOINT_COLUMNS,
         examples=("From a YAML file: portico ml batch-endpoint create -f endpoint.yml",),
     ),
@@ -49,8 +49,9 @@ COMMANDS = (
                 metavar="KEY=VALUE",
             ),
             a.TAGS,
-            a.SETS,
+            *a.CHANGES,
             a.NO_WAIT,
+            a.WEB,
         ),
         columns=ENDPOINT_COLUMNS,
         examples=(
@@ -61,7 +62,7 @@ COMMANDS = (
         "ml batch-endpoint show",
         "Show a batch endpoint.",
         f"{ENDPOINT}show",
-        (a.name_required("endpoint"),),
+        (a.name_required("endpoint"), a.WEB),
         columns=ENDPOINT_COLUMNS,
     ),
     Command(
@@ -150,6 +151,7 @@ COMMANDS = (
             switch("set_default", help="Make it the endpoint's default."),
             a.SKIP_SCRIPT,
             a.NO_WAIT,
+            a.WEB,
         ),
         columns=DEPLOYMENT_COLUMNS,
         examples=(
@@ -162,14 +164,14 @@ COMMANDS = (
         "ml batch-deployment update",
         "Change a batch deployment.",
         f"{DEPLOYMENT}update",
-        (a.name("deployment"), a.ENDPOINT, a.FILE, a.SETS, a.SKIP_SCRIPT, a.NO_WAIT),
+        (a.name("deployment"), a.ENDPOINT, a.FILE, *a.CHANGES, a.SKIP_SCRIPT, a.NO_WAIT, a.WEB),
         columns=DEPLOYMENT_COLUMNS,
     ),
     Command(
         "ml batch-deployment show",
         "Show a batch deployment.",
         f"{DEPLOYMENT}show",
-        (a.name_required("deployment"), required(a.ENDPOINT)),
+        (a.name_required("deployment"), required(a.ENDPOINT), a.WEB),
         columns=DEPLOYMENT_COLUMNS,
     ),
     Command(

@@ -64,7 +64,7 @@ COMMANDS = (
         "ml compute update",
         "Change a compute.",
         f"{RESOURCE}update_compute",
-        (a.name_required("compute"), MIN, MAX, IDLE, a.SETS, a.NO_WAIT),
+        (a.name_required("compute"), MIN, MAX, IDLE, *a.CHANGES, a.NO_WAIT),
         columns=COMPUTE_COLUMNS,
     ),
     Command(
@@ -117,7 +117,7 @@ COMMANDS = (
         "ml datastore update",
         "Change a datastore.",
         f"{RESOURCE}update_datastore",
-        (a.name_required("datastore"), a.FILE, a.SETS),
+        (a.name_required("datastore"), a.FILE, *a.CHANGES),
         columns=DATASTORE_COLUMNS,
     ),
     Command(

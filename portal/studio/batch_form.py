@@ -63,6 +63,7 @@ SHOWN_AS = {
     "deployments": "",
     "deployments_per_endpoint": "",
 }
+USUAL_SCRIPT = "score.py"
 COPIED = (
     "tags",
     "environment_variables",
@@ -129,7 +130,7 @@ class BatchDeploymentForm(forms.Form):
     scoring_script = forms.CharField(
         label=gettext_lazy("File with init() and run()"),
         required=False,
-        initial="score.py",
+        initial=USUAL_SCRIPT,
         max_length=500,
     )
     environment_version = forms.CharField(
@@ -280,7 +281,7 @@ def _code(
     form: BatchDeploymentForm, request: HttpRequest, by: User
 ) -> tuple[CodeVersion | None, str]:
     data = form.cleaned_data
-    source, script = data["code_source"], data["scoring_script"].strip() or "score.py"
+    source, script = data["code_source"], data["scoring_script"].strip() or USUAL_SCRIPT
     if source == "none":
         return None, ""
     if source == "keep" and form.current is not None:
@@ -292,8 +293,14 @@ def _code(
     if handed is None:
         raise UserError(_("Choose the scoring script or its folder."), target="code_files")
     if not handed.is_folder and source == "upload":
-        script = handed.leaf
+        script = script_of(data["scoring_script"], handed.leaf)
     return catalog.register_anonymous_code(form.workspace, handed.content, by=by), script
+
+
+def script_of(named: str, leaf: str) -> str:
+    """The script when one file was chosen: that file, unless another one was named, which is then found missing."""
+    named = named.strip()
+    return leaf if named in {"", USUAL_SCRIPT} else named
 
 
 def _names(version_class: Any, kind: str, workspace: Workspace) -> list[tuple[str, str]]:

@@ -11,7 +11,14 @@ from portal.studio.as_code import batch
 from portal.studio.as_code.forms import Forms
 from portal.studio.as_code.place import Place
 from portal.studio.as_code.values import Local
-from portal.studio.batch_form import COPIED, CURATED, BatchDeploymentForm, BatchEndpointForm
+from portal.studio.batch_form import (
+    COPIED,
+    CURATED,
+    USUAL_SCRIPT,
+    BatchDeploymentForm,
+    BatchEndpointForm,
+    script_of,
+)
 from portal.studio.code_part import place_of
 from portal.studio.code_values import REGISTRY, SOURCE, Typed, environment_reference, uploaded
 from portal.studio.intake import paths_of
@@ -54,7 +61,10 @@ def deployment_code(
     place, values = place_of(request), Typed(form)
     base = standing(place, endpoint, current) if current else None
     facts = {name: values[name] for name in COPIED if values[name] not in (None, "")}
-    script = values.text("scoring_script").strip() or "score.py"
+    script = values.text("scoring_script").strip() or USUAL_SCRIPT
+    chosen = paths_of(request, "code_files")
+    if values["code_source"] == "upload" and len(chosen) == 1 and "/" not in chosen[0]:
+        script = script_of(script, chosen[0])
     is_summary = values["output_action"] == "summary_only"
     wanted = replace(
         base or batch.BatchDeployment(endpoint.name, values.text("name") or "default"),

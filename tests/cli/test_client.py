@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli import client
+from cli.edits import Addition, Removal
 from cli.faults import ClientFault, MissingFault
 from cli.tables import commands, groups
 from tests.cli.conftest import sign_in
@@ -52,7 +54,10 @@ class Handlers:
     @contextmanager
     def open_session(self, **scope: str) -> Iterator[object]:
         self.scope = scope
-        yield object()
+        yield SimpleNamespace(
+            ml=SimpleNamespace(workspace_name="main"),
+            profile=SimpleNamespace(url="https://localhost:8443"),
+        )
 
 
 @pytest.fixture
@@ -76,6 +81,56 @@ def test_traffic_tags_and_sets_are_read_as_az_does(handlers: Handlers) -> None:
     assert handlers.values["tags"] == {"a": "b=c", "d": "e"}
     assert handlers.values["sets"] == ["x.y=1", "z=2", "w=3"]
     assert handlers.values["mirror_traffic"] is None
+
+
+def test_add_and_remove_stand_with_set_in_their_order(handlers: Handlers) -> None:
+    words = ["--remove", "tags.old", "--set", "a=1", "--add", "tags", "b=c", "--remove", "x", "0"]
+    for noun in ("online-endpoint", "batch-endpoint", "model", "compute"):
+        assert ml(noun, "update", "-n", "my-thing", *words) == 0
+        assert handlers.values["sets"] == [
+            Removal("tags.old", ()),
+            "a=1",
+            Addition("tags", ("b=c",)),
+            Removal("x", ("0",)),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "page"),
+    [
+        (["online-endpoint", "show", "-n", "churn"], None, "endpoints/churn"),
+        (["online-endpoint", "create", "-f", "e.yml"], {"name": "mine"}, "endpoints/mine"),
+        (["online-endpoint", "create", "-f", "e.yml", "--no-wait"], None, "endpoints"),
+        (
+            ["online-deployment", "show", "-n", "blue", "-e", "churn"],
+            None,
+            "endpoints/churn/deployments/blue",
+        ),
+        (["batch-endpoint", "update", "-n", "b"], None, "batch-endpoints/b"),
+        (["batch-deployment", "show", "-n", "d", "-e", "b"], None, "batch-endpoints/b"),
+    ],
+)
+def test_web_tells_the_page_of_the_studio(
+    handlers: Handlers,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    answer: Any,
+    page: str,
+) -> None:
+    handlers.answer = answer
+    assert ml(*words, "--web") == 0
+    assert capsys.readouterr().err == f"Studio: https://localhost:8443/w/main/{page}\n"
+    assert "web" not in handlers.values
+
+
+def test_what_has_no_meaning_here_is_refused_with_a_sentence(
+    handlers: Handlers, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ml("model", "show", "-n", "m", "-v", "1", "--registry-name", "azureml") == 2
+    assert "there are no registries here" in caplog.text
+    assert ml("online-endpoint", "show", "-n", "x", "--local", "--web") == 2
+    assert "knows nothing of --local" in caplog.text
+    assert handlers.place == ""
 
 
 def test_the_workspace_is_named_as_in_az(handlers: Handlers) -> None:

@@ -98,6 +98,31 @@ def test_a_deployment_is_not_sent_to_an_endpoint_that_cannot_be() -> None:
         create("endpoint", "my_endpoint")
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("endpoint", ("blue", "my_endpoint")), ("deployment", ("1blue", "my-endpoint"))],
+)
+def test_a_batch_deployment_is_checked_before_it_is_sent(
+    kind: str, names: tuple[str, str]
+) -> None:
+    unset = dict.fromkeys(
+        ("file", "environment", "code", "scoring_script", "description", "tags", "sets")
+    )
+    with pytest.raises(UsageFault, match=f"The {kind} name '.*' is not allowed"):
+        importlib.import_module("cli.ml.batch_deployments").create(
+            SimpleNamespace(),
+            name=names[0],
+            endpoint_name=names[1],
+            model="my-model:1",
+            compute="cpu",
+            mini_batch_size=None,
+            set_default=False,
+            skip_script_validation=True,
+            no_wait=False,
+            **unset,
+        )
+
+
 @pytest.mark.parametrize(("flags", "is_told"), [([], False), (["--debug"], True)])
 def test_what_the_sdk_calls_experimental_is_told_only_to_those_who_debug(
     flags: list[str], is_told: bool

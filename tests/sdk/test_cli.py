@@ -224,12 +224,13 @@ def test_a_script_written_for_az_runs_as_it_is(
 SIGNATURES = """
 import inspect, warnings
 warnings.simplefilter("ignore")
-from cli.client import LOCAL_ONLY, SCOPE
+from cli.client import FOLDED, LOCAL_ONLY, REGISTRY, SCOPE, WEB
 from cli.table import LOCAL, load
 from cli.tables import commands
 
 for command in commands():
-    values = {one.dest: None for one in command.arguments if one.dest != LOCAL} | command.given
+    apart = {LOCAL, WEB, REGISTRY, *FOLDED}
+    values = {one.dest: None for one in command.arguments if one.dest not in apart} | command.given
     remote = {name: None for name in values if name not in LOCAL_ONLY}
     session = (None,) if command.is_remote else ()
     inspect.signature(load(command.handler)).bind(*session, **remote)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -150,6 +151,7 @@ def test_a_deployment_is_made_from_an_uploaded_file_and_a_curated_environment(
         **WISH,
         "code_source": "upload",
         "code_files": script,
+        "scoring_script": "",
         "environment_version": f"curated:{curated}",
         "output_action": "summary_only",
     }
@@ -159,6 +161,29 @@ def test_a_deployment_is_made_from_an_uploaded_file_and_a_curated_environment(
     assert (made.scoring_script, made.output_file_name) == ("mine.py", "")
     assert made.environment_version is not None
     assert made.environment_version.curated == curated
+
+
+def test_a_script_that_is_named_must_be_the_file_that_is_uploaded(
+    alice: Client, cast: Cast, endpoint: BatchEndpoint
+) -> None:
+    def send(named: str) -> Any:
+        script = io.BytesIO(SCRIPT.encode())
+        script.name = "mine.py"
+        wish = {
+            **WISH,
+            "code_source": "upload",
+            "code_files": script,
+            "scoring_script": named,
+        }
+        return alice.post(url(cast, "create_batch_deployment", "nightly"), wish)
+
+    refused = send("other.py")
+    assert refused.status_code == 422
+    assert "other.py" in refused.content.decode()
+    assert not BatchDeployment.objects.exists()
+    # What the form begins with is nobody's word for it.
+    assert send("score.py").status_code == 303
+    assert BatchDeployment.objects.get().scoring_script == "mine.py"
 
 
 @pytest.mark.parametrize(
