@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 # The version of the genuine server whose contract this one keeps; clients and scripts may read it.
@@ -99,7 +99,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if worker_count < 1:
         raise SettingsError(f"WORKER_COUNT is {worker_count}; it must be at least 1.")
     log_requests = values.text("PORTICO_LOG_REQUESTS") or str(not flags.socket)
-    return Settings(
+    settings = Settings(
         entry_script=entry_script,
         app_root=values.text("AML_APP_ROOT") or app_root,
         source_dir=values.text("AZUREML_SOURCE_DIRECTORY"),
@@ -138,6 +138,20 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         log_requests=log_requests.lower() == "true",
         slow_call_ms=values.integer("PORTICO_SLOW_CALL_MS", 1_000),
         debug_port=values.integer("AZUREML_DEBUG_PORT", 0) or None,
+    )
+    return _for_debugging(settings) if settings.debug_port else settings
+
+
+def _for_debugging(settings: Settings) -> Settings:
+    """One worker, and no clock that would end it while somebody looks at a breakpoint."""
+    return replace(
+        settings,
+        worker_count=1,
+        preload=False,
+        worker_timeout_seconds=0,
+        scoring_timeout_ms=MAX_MILLISECONDS,
+        request_timeout_ms=0,
+        max_queue_wait_ms=0,
     )
 
 

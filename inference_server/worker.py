@@ -36,6 +36,7 @@ from inference_server.answers import (
     send_output,
 )
 from inference_server.batches import Batches
+from inference_server.debugger import attach_debugger
 from inference_server.frames import ENDED, FAILED, FORKED, READY, RUN_FAILED, TIMED_OUT
 from inference_server.inbox import Inbox
 from inference_server.scoring_request import BadRequest, Request
@@ -56,11 +57,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGALRM, raise_scoring_timeout)
     answers = socket.socket(fileno=options["answers_fd"])
-    if options["debug_port"]:
-        debugger: Any = importlib.import_module("debugpy")
-        debugger.connect(options["debug_port"])
-        debugger.wait_for_client()
     try:
+        if options["debug_port"]:
+            attach_debugger(options["debug_port"])
         configure_logging(options)
         script = open_script(options)
         script.init(options.get("model_dir") or "")
