@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.scripts import LARGEST_PARSED_BYTES, parse
 from endpoints.names import check_name
@@ -173,7 +174,9 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
             "installation runs deployments as processes.",
         )
     no_code = spec.code is None
-    if no_code and spec.model is not None and spec.model.type != ModelVersion.Type.CUSTOM:
+    if is_served_alone(spec.model, has_code=not no_code):
+        checker.run(check_model, spec.model, has_environment=spec.environment is not None)
+    elif no_code and spec.model is not None and spec.model.type != ModelVersion.Type.CUSTOM:
         checker.that(
             False,
             "code_configuration",
@@ -184,7 +187,8 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
         checker.that(
             False,
             "code_configuration",
-            "The deployment has no scoring script. Give code_configuration.code and .scoring_script.",
+            "The deployment has no scoring script. Give code_configuration.code and .scoring_script, or a model that "
+            "needs none: one of type mlflow_model.",
         )
     if spec.model is not None and spec.model.type == ModelVersion.Type.MLFLOW and not no_code:
         checker.that(

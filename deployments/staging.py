@@ -9,14 +9,16 @@ from pathlib import Path
 
 from django.conf import settings
 
+from deployments import mlflow_models
 from deployments.changes import machine
 from deployments.environments.specification import EnvironmentSpec
 from deployments.installation import environments, runtime_of
+from deployments.mlflow_models import is_served_alone
 from deployments.models import OnlineDeployment, Revision
 from deployments.runtimes import GrantsFiles, InstanceSpec
 from workspaces import storage
 from workspaces.errors import UserError
-from workspaces.models import EnvironmentVersion
+from workspaces.models import EnvironmentVersion, ModelVersion
 
 MOST_FILES_TOLD = 20
 
@@ -101,7 +103,35 @@ def model_dir(revision: Revision) -> Path:
 
 def environment_spec(revision: Revision) -> EnvironmentSpec:
     """What the builder is asked for; without an environment, the minimal one."""
-    return environment_spec_of(revision.environment_version)
+    model = revision.model_version
+    laid_out = model_dir(revision) / mlflow_models.folder_of(model) if model else None
+    return environment_spec_for(
+        revision.environment_version,
+        model,
+        has_code=revision.code_version is not None,
+        folder=laid_out if laid_out and laid_out.is_dir() else None,
+    )
+
+
+def environment_spec_for(
+    wanted: EnvironmentVersion | None,
+    model: ModelVersion | None,
+    *,
+    has_code: bool,
+    folder: Path | None = None,
+) -> EnvironmentSpec:
+    """The same for a deployment that is not there yet; an MLflow model without a script brings its own (`folder`)."""
+    if wanted is None and model is not None and is_served_alone(model, has_code=has_code):
+        return mlflow_models.environment_of(model, folder)
+    return environment_spec_of(wanted)
+
+
+def mlflow_folder(revision: Revision) -> str:
+    """The folder below `AZUREML_MODEL_DIR` of an MLflow model that is served without a script; empty: none is."""
+    model = revision.model_version
+    if model is None or not is_served_alone(model, has_code=revision.code_version is not None):
+        return ""
+    return mlflow_models.folder_of(model)
 
 
 def environment_spec_of(wanted: EnvironmentVersion | None) -> EnvironmentSpec:
@@ -144,6 +174,9 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
     own = machine()
     size = revision.instance_type
     variables = revision.environment_variables
+    if mlflow_folder(revision):
+        # The server looks for it where there is no script, on every runtime.
+        variables = {"MLFLOW_MODEL_FOLDER": mlflow_folder(revision), **variables}
     workers = variables.get("WORKER_COUNT", "")
     return InstanceSpec(
         name=instance_name(revision, number),

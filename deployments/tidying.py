@@ -11,7 +11,7 @@ from django.conf import settings
 from deployments.environments import content_hash
 from deployments.installation import environments
 from deployments.models import OnlineDeployment
-from deployments.staging import environment_spec_of
+from deployments.staging import environment_spec
 from workspaces import leftovers
 from workspaces.errors import UserError
 
@@ -40,14 +40,17 @@ def environments_in_use() -> set[str]:
     """Content hashes of the environments that wanted or serving revisions need."""
     found = set()
     rows = OnlineDeployment.objects.select_related(
-        "revision__environment_version", "serving_revision__environment_version"
+        "revision__environment_version",
+        "revision__model_version__model",
+        "serving_revision__environment_version",
+        "serving_revision__model_version__model",
     )
     for deployment in rows:
         for revision in (deployment.revision, deployment.serving_revision):
             if revision is None:
                 continue
             try:
-                found.add(content_hash(environment_spec_of(revision.environment_version)))
+                found.add(content_hash(environment_spec(revision)))
             except UserError:
                 continue  # such a revision never had an environment
     return found

@@ -9,6 +9,7 @@ TITLES = {
     "UserScriptImportError": "The scoring script could not be imported",
     "UserScriptFunctionNotFound": "The scoring script lacks a function",
     "UserScriptInitFailed": "init() failed",
+    "ModelLoadFailed": "The model could not be loaded",
     "ResourceNotReady": "The server never became ready",
     "OutOfMemory": "The deployment ran out of memory",
     "ImageBuildFailure": "The environment could not be built",
