@@ -10,9 +10,11 @@ from typing import Any
 
 from django.conf import settings
 
+from deployments.installation import runtime_name
 from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.scripts import LARGEST_PARSED_BYTES, parse
+from deployments.triton import check_repository, is_repository
 from endpoints.names import check_name
 from workspaces import storage
 from workspaces.checker import Checker
@@ -174,7 +176,9 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
             "installation runs deployments as processes.",
         )
     no_code = spec.code is None
-    if is_served_alone(spec.model, has_code=not no_code):
+    if is_repository(spec.model, has_code=not no_code):
+        checker.run(check_repository, spec.model, runtime_name())
+    elif is_served_alone(spec.model, has_code=not no_code):
         checker.run(check_model, spec.model, has_environment=spec.environment is not None)
     elif no_code and spec.model is not None and spec.model.type != ModelVersion.Type.CUSTOM:
         checker.that(
@@ -188,7 +192,7 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
             False,
             "code_configuration",
             "The deployment has no scoring script. Give code_configuration.code and .scoring_script, or a model that "
-            "needs none: one of type mlflow_model.",
+            "needs none: one of type mlflow_model or triton_model.",
         )
     if spec.model is not None and spec.model.type == ModelVersion.Type.MLFLOW and not no_code:
         checker.that(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from deployments import mlflow_models
+from deployments import mlflow_models, triton
 from deployments.changes import machine
 from deployments.environments.specification import EnvironmentSpec
 from deployments.installation import environments, runtime_of
@@ -102,7 +102,7 @@ def model_dir(revision: Revision) -> Path:
 
 
 def environment_spec(revision: Revision) -> EnvironmentSpec:
-    """What the builder is asked for; without an environment, the minimal one."""
+    """What the builder is asked for; without an environment, the minimal one, or what serves the model."""
     model = revision.model_version
     laid_out = model_dir(revision) / mlflow_models.folder_of(model) if model else None
     return environment_spec_for(
@@ -121,6 +121,8 @@ def environment_spec_for(
     folder: Path | None = None,
 ) -> EnvironmentSpec:
     """The same for a deployment that is not there yet; an MLflow model without a script brings its own (`folder`)."""
+    if wanted is None and triton.is_repository(model, has_code=has_code):
+        return EnvironmentSpec(curated_name=triton.ENVIRONMENT)
     if wanted is None and model is not None and is_served_alone(model, has_code=has_code):
         return mlflow_models.environment_of(model, folder)
     return environment_spec_of(wanted)
@@ -184,6 +186,7 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
         code_dir=folder_of(deployment, revision) / "code" if revision.code_version else None,
         scoring_script=revision.scoring_script,
         model_dir=model_dir(revision) if revision.model_version else None,
+        model_repository=_repository_folder(revision),
         python=built.python,
         environment_variables=variables,
         cpu_cores=min(float(size.cores), own["cores"]),
@@ -193,6 +196,17 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
         request_timeout_ms=revision.request_timeout_ms,
         max_queue_wait_ms=revision.max_queue_wait_ms,
     )
+
+
+def _serves_repository(revision: Revision) -> bool:
+    return triton.is_repository(revision.model_version, has_code=revision.code_version is not None)
+
+
+def _repository_folder(revision: Revision) -> str:
+    model = revision.model_version
+    if model is None or not _serves_repository(revision):
+        return ""
+    return triton.folder_below_root(model)
 
 
 def instance_name(revision: Revision, number: int) -> str:

@@ -177,6 +177,12 @@ _CURATED = (
         description="ONNX Runtime on the processor.",
         aliases=("azureml-onnxruntime-1.6-ubuntu18.04-py37-cpu-inference",),
     ),
+    CuratedEnvironment(
+        name="triton-inference",
+        python="3.12",
+        requirements=("onnxruntime>=1.20", "numpy"),
+        description="ONNX Runtime and numpy: what serves a Triton model that is deployed without code.",
+    ),
     # Base images: they bring a Python and nothing to import; the conda file beside them says the
     # rest.
     CuratedEnvironment(
