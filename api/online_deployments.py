@@ -199,6 +199,7 @@ def parse(
         ),
         "liveness_probe": _probe(properties, "livenessProbe", base.liveness_probe, merges),
         "readiness_probe": _probe(properties, "readinessProbe", base.readiness_probe, merges),
+        "startup_probe": _probe(properties, "startupProbe", base.startup_probe, merges),
         "app_insights_enabled": properties.flag("appInsightsEnabled", base.app_insights_enabled),
         "egress_public_network_access": properties.choice(
             "egressPublicNetworkAccess", NETWORK_ACCESS, base.egress_public_network_access
@@ -285,6 +286,8 @@ def _present_properties(deployment: OnlineDeployment, shows_values: bool) -> Jso
             "codeId": references.code_id(workspace, wanted.code_version),
             "scoringScript": wanted.scoring_script,
         }
+    if wanted.startup_probe:
+        told["startupProbe"] = _present_probe(wanted.startup_probe)
     if wanted.model_mount_path:
         told["modelMountPath"] = wanted.model_mount_path
     if wanted.data_collector:

@@ -47,6 +47,8 @@ class DeploymentSpec:
     max_queue_wait_ms: int = 500
     liveness_probe: dict[str, int] = field(default_factory=dict)
     readiness_probe: dict[str, int] = field(default_factory=dict)
+    startup_probe: dict[str, int] = field(default_factory=dict)
+    """Empty: there is none. The other two have Azure's defaults then."""
     model_mount_path: str = ""
     app_insights_enabled: bool = False
     data_collector: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +64,7 @@ RUN_FIELDS = (
     "max_queue_wait_ms",
     "liveness_probe",
     "readiness_probe",
+    "startup_probe",
     "model_mount_path",
     "app_insights_enabled",
     "data_collector",
@@ -77,7 +80,7 @@ def check_spec(spec: DeploymentSpec, *, most_instances: int) -> InstanceType:
     checker = Checker()
     checker.run(check_name, "deployment", spec.name)
     _check_plain_fields(spec, checker, most_instances)
-    for name in ("liveness_probe", "readiness_probe"):
+    for name in ("liveness_probe", "readiness_probe", "startup_probe"):
         _check_probe(name, getattr(spec, name), checker)
     check_variables(spec.environment_variables, checker)
     _check_combinations(spec, checker)
@@ -137,9 +140,9 @@ def _check_probe(name: str, probe: object, checker: Checker) -> None:
             continue
         checker.whole(value, f"{name}.{key}", 1, 100_000)
     checker.that(
-        name != "liveness_probe" or probe.get("success_threshold", 1) == 1,
+        name == "readiness_probe" or probe.get("success_threshold", 1) == 1,
         f"{name}.success_threshold",
-        "liveness_probe.success_threshold must be 1.",
+        f"{name}.success_threshold must be 1.",
     )
 
 

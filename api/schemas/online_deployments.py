@@ -79,6 +79,7 @@ REVISION: Json = {
     ),
     "livenessProbe": PROBE,
     "readinessProbe": PROBE,
+    "startupProbe": PROBE,
     "appInsightsEnabled": flag(),
     "egressPublicNetworkAccess": choice(NETWORK_ACCESS),
     "privateNetworkConnection": flag(),

@@ -175,6 +175,7 @@ FIELD_WORDS = {
     "readiness_probe": "readiness probe",
     "request_timeout_ms": "request timeout",
     "scoring_script": "script file",
+    "startup_probe": "startup probe",
 }
 
 

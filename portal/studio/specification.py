@@ -23,6 +23,7 @@ KEPT = (
     "properties",
     "model_mount_path",
     "data_collector",
+    "startup_probe",
     "egress_public_network_access",
     "private_network_connection",
     "scale_type",

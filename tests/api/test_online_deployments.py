@@ -121,6 +121,19 @@ def test_put_makes_a_deployment_and_the_operation_ends_when_it_answers(
     assert wanted is not None
     assert (wanted.request_timeout_ms, wanted.max_queue_wait_ms) == (3000, 400)
     assert wanted.liveness_probe == {"initial_delay": 10}
+    assert wanted.startup_probe == {}
+    assert "startupProbe" not in alice.get(PATH).json["properties"]
+
+
+def test_a_startup_probe_is_kept_and_told(alice: Api, assets: Assets) -> None:
+    body = sent(alice.workspace.arm_id)
+    body["properties"]["startupProbe"] = {"period": "PT5S", "failureThreshold": 60}
+    told = alice.put(PATH, body)
+    assert told.status == 201, told
+    assert told.json["properties"]["startupProbe"] == {"period": "PT5S", "failureThreshold": 60}
+    revision = fresh().revision
+    assert revision is not None
+    assert revision.startup_probe == {"period": 5, "failure_threshold": 60}
 
 
 def test_a_failed_operation_tells_the_cause_and_what_to_do(
@@ -259,6 +272,9 @@ def test_delete_is_polled_until_the_deployment_is_gone(alice: Api, assets: Asset
             "livenessProbe.failureThreshold",
         ),
         ({"readinessProbe": [1]}, "readinessProbe"),
+        ({"startupProbe": {"period": "PT0S"}}, "startup_probe.period"),
+        ({"startupProbe": {"successThreshold": 2}}, "startup_probe.success_threshold"),
+        ({"readinessProbe": {"timeout": "PT0S"}}, "readiness_probe.timeout"),
         ({"appInsightsEnabled": "yes"}, "appInsightsEnabled"),
         ({"scaleSettings": {"scaleType": "Wild"}}, "scaleSettings.scaleType"),
         ({"scaleSettings": {"scaleType": "TargetUtilization"}}, "scale_settings.type"),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from pytest_django import Settings
 
 from deployments import installation, provisioning
 from deployments.models import Instance, OnlineDeployment
+from deployments.probing import Prober
 from deployments.runtimes.process import ProcessRuntime
 from tests.deployments.conftest import Factory, advance_once
 from workspaces.models import InstanceType
+
+Result = TypeVar("Result")
 
 pytestmark = [pytest.mark.django_db, pytest.mark.real]
 
@@ -48,11 +54,17 @@ def provisioned(deployment: OnlineDeployment) -> OnlineDeployment:
     )
 
 
-def score(deployment: OnlineDeployment, body: str) -> httpx.Response:
+async def in_this_thread(action: Callable[[], Result]) -> Result:
+    return await sync_to_async(action)()
+
+
+def score(
+    deployment: OnlineDeployment, body: str, *, timeout_seconds: float = 10
+) -> httpx.Response:
     address = Instance.objects.get(deployment=deployment, state="Healthy").address
     transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
     with httpx.Client(transport=transport, base_url="http://model") as client:
-        return client.post("/score", content=body, timeout=10)
+        return client.post("/score", content=body, timeout=timeout_seconds)
 
 
 def test_a_script_scores(make: Factory) -> None:
@@ -92,6 +104,51 @@ def test_a_fault_in_the_script_is_explained(
     assert deployment.failure["code"] == code, deployment.failure
     assert word in deployment.failure["cause"]
     assert deployment.failure["evidence"]
+
+
+STOPS_ANSWERING = b"""
+import os, signal
+
+def init():
+    pass
+
+def run(data):
+    print("now it hangs", flush=True)
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return data
+"""
+
+
+async def watched_until_restarted() -> set[str]:
+    """What watch, sweep and worker do until an instance serves again; the reasons that its row named meanwhile."""
+    prober, reasons = Prober(), set()
+
+    def swept() -> bool:
+        for pk in provisioning.sweep():
+            advance_once(OnlineDeployment(pk=pk))
+        row = Instance.objects.get()
+        reasons.add(row.reason)
+        return row.restarts > 0 and row.state == "Healthy"
+
+    until = time.monotonic() + 40
+    while not await in_this_thread(swept) and time.monotonic() < until:
+        await prober.step(in_this_thread)
+        await asyncio.sleep(0.1)
+    await prober.close()
+    return reasons
+
+
+def test_a_server_that_stops_answering_is_restarted_and_says_why(make: Factory) -> None:
+    probe = {"initial_delay": 1, "period": 1, "timeout": 1, "failure_threshold": 2}
+    deployment = provisioned(make.deployment(script=STOPS_ANSWERING, liveness_probe=probe))
+    assert deployment.state == "Succeeded", deployment.failure
+    with pytest.raises(httpx.TimeoutException):
+        score(deployment, "x", timeout_seconds=0.5)
+    reasons = async_to_sync(watched_until_restarted)()
+    row = Instance.objects.get()
+    assert (row.state, row.restarts) == ("Healthy", 1)
+    words = "Liveness probe failed: HTTP probe got no answer within 1 s (2 times in a row)."
+    assert words in reasons
 
 
 def test_an_instance_that_is_killed_is_back_without_anybody_asking(
