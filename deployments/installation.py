@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DatabaseError
 
 from deployments.environments import EnvironmentSettings, EnvironmentStore
+from deployments.images.settings import ImageSettings
 from deployments.models import Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.docker import bundle
-from deployments.runtimes.docker.addresses import addresses
+from deployments.runtimes.docker.addresses import EngineAddress, addresses
 from deployments.runtimes.server_bundle import lay_out, prepare_server
+
+if TYPE_CHECKING:
+    from deployments.images.store import ImageStore
 
 
 def runtime(name: str = "") -> Runtime:
@@ -82,6 +88,36 @@ def environments() -> EnvironmentStore:
     )
 
 
+@cache
+def images() -> ImageStore:
+    """Where images are built: on the engine that runs containers, the first one of a pool."""
+    # By name, so that processes which build none do not load docker's SDK.
+    store = importlib.import_module("deployments.images.store")
+    config = settings.DOCKER_CONFIG_FILE
+    made: ImageStore = store.ImageStore(
+        settings.IMAGES_ROOT,
+        ImageSettings(
+            installation=settings.INSTALLATION,
+            address=_engines()[0],
+            base_image=settings.BASE_IMAGE,
+            docker_config=Path(config).expanduser() if config else None,
+            conda="auto" if settings.CONDA == "auto" else "off",
+            packages=environments().settings,
+        ),
+        environments().interpreters,
+    )
+    return made
+
+
+def _engines() -> tuple[EngineAddress, ...]:
+    return addresses(
+        settings.DOCKER_ENGINES,
+        host=settings.DOCKER_HOST,
+        cert_path=settings.DOCKER_CERT_PATH,
+        tls_verify=settings.DOCKER_TLS_VERIFY,
+    )
+
+
 def _where(name: str) -> dict[str, Any]:
     if name == "docker":
         return _where_docker()
@@ -106,12 +142,7 @@ def _where_docker() -> dict[str, Any]:
         "root": settings.CONTAINERS_ROOT,
         "installation": settings.INSTALLATION,
         "server_bundle": bundle.lay_out(settings.PORTICO_HOME / "container-server", server),
-        "engines": addresses(
-            settings.DOCKER_ENGINES,
-            host=settings.DOCKER_HOST,
-            cert_path=settings.DOCKER_CERT_PATH,
-            tls_verify=settings.DOCKER_TLS_VERIFY,
-        ),
+        "engines": _engines(),
         "is_pool": bool(settings.DOCKER_ENGINES),
         "subnets": settings.DOCKER_SUBNETS,
         "uid_base": settings.INSTANCE_UID_BASE,

@@ -133,17 +133,30 @@ class Interpreters:
         if self.policy == "refuse":
             raise UserError(
                 f"The environment asks for Python {minor}, which is not on this machine "
-                f"(there are {there}). Write 'python={_nearest(minor, found)}', or have an "
+                f"(there are {there}). Write 'python={closest(minor, found)}', or have an "
                 f"operator install Python {minor}.",
                 code="PythonMismatch",
                 target="python",
             )
-        chosen = found[_nearest(minor, found)]
+        chosen = found[closest(minor, found)]
         warning = (
             f"The environment asks for Python {minor}, which is not on this machine; "
             f"Python {chosen.minor} is used instead (there are {there})."
         )
         return Choice(self.staged(chosen), (warning,))
+
+    def of(
+        self,
+        minor: str,
+        *,
+        log: Callable[[str], None] = lambda line: None,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> Interpreter | None:
+        """The interpreter of exactly this minor, downloaded where that is allowed; None when there is none."""
+        found = {interpreter.minor: interpreter for interpreter in self.found()}
+        if minor not in found and self._download(minor, log, cancel):
+            found = {interpreter.minor: interpreter for interpreter in self.found(again=True)}
+        return self.staged(found[minor]) if minor in found else None
 
     def staged(self, interpreter: Interpreter) -> Interpreter:
         """The interpreter where other users can run it, else a copy in `folder` that they can."""
@@ -328,7 +341,7 @@ def _run_as(arguments: list[str], user_id: int | None) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _nearest(minor: str, found: Iterable[str]) -> str:
+def closest(minor: str, found: Iterable[str]) -> str:
     """The closest minor version; of two, the older, for which old pins more often have wheels."""
     wanted = _number(minor)[1]
     return min(found, key=lambda each: (abs(_number(each)[1] - wanted), _number(each)))

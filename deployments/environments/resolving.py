@@ -66,14 +66,12 @@ def resolve(
     options = option_lines(lines)
     uv.log(f"Resolving {len(lines) - len(options)} requirements for Python {interpreter.version}")
     warnings = list(translation.warnings)
-    needs_builds = any(_WANTS_SOURCES.search(line) for line in lines) or bool(
-        [path for path in translation.local_paths if path.is_dir()]
-    )
+    needs_builds = wants_sources(lines, translation)
     if needs_builds and not uv.settings.source_builds:
         raise BuildFailed(refused_source_build(translation.requirements))
     if not needs_builds:
         text, done = _compile(uv, source, work, interpreter, options, may_build=False)
-        if done.code != 0 and uv.settings.source_builds and _lacks_wheels(done.text):
+        if done.code != 0 and uv.settings.source_builds and lacks_wheels(done.text):
             named = ", ".join(without_wheels(done.text)) or "a package"
             warnings.append(f"There is no wheel of {named} here; it is built from source.")
             needs_builds = True
@@ -86,6 +84,13 @@ def resolve(
             raise _explained(done, translation, interpreter)
     header = "".join(f"{redacted(line)}\n" for line in options)
     return Lock(key, interpreter.minor, header + text, tuple(warnings), needs_builds)
+
+
+def wants_sources(lines: Sequence[str], translation: Translation) -> bool:
+    """Whether the wish itself names something that must be built."""
+    return any(_WANTS_SOURCES.search(line) for line in lines) or any(
+        path.is_dir() for path in translation.local_paths
+    )
 
 
 def option_lines(lines: Sequence[str]) -> list[str]:
@@ -146,6 +151,6 @@ def _explained(done: Finished, translation: Translation, interpreter: Interprete
     )
 
 
-def _lacks_wheels(output: str) -> bool:
+def lacks_wheels(output: str) -> bool:
     """Whether only the refusal to build from source stood in the way."""
     return "usable wheels" in output or "building from source is disabled" in output

@@ -123,41 +123,15 @@ class Uv:
 
     def _environment(self, options: Sequence[str]) -> dict[str, str]:
         """Indexes travel as variables, for arguments are seen by every user of the machine."""
-        settings = self.settings
-        variables = inherited() | {
-            "HOME": str(self.place / "home"),
-            "UV_CACHE_DIR": str(self.place / "cache"),
-            "UV_NO_CONFIG": "1",
-            "UV_NO_PROGRESS": "1",
-            "UV_NO_COLOR": "1",
-            "NO_COLOR": "1",
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_LINK_MODE": "hardlink",
-            "UV_INDEX_STRATEGY": settings.index_strategy or self._strategy(options),
-        }
-        if settings.index_url:
-            variables["UV_DEFAULT_INDEX"] = settings.index_url
-        if settings.extra_index_urls:
-            variables["UV_INDEX"] = " ".join(settings.extra_index_urls)
-        if settings.find_links:
-            variables["UV_FIND_LINKS"] = ",".join(settings.find_links)
-        if settings.ca_bundle:
-            variables["SSL_CERT_FILE"] = settings.ca_bundle
-            variables["REQUESTS_CA_BUNDLE"] = settings.ca_bundle
-        if settings.offline:
-            variables["UV_OFFLINE"] = "1"
-        return variables
-
-    def _strategy(self, options: Sequence[str]) -> str:
-        """As pip for an environment that names a second index of its own.
-
-        Never so where the operator has a private index: a stranger's higher version of a private
-        name would win.
-        """
-        names_its_own = any(option.startswith("--extra-index-url") for option in options)
-        if names_its_own and not self.settings.extra_index_urls:
-            return "unsafe-best-match"
-        return "first-index"
+        return (
+            inherited()
+            | {
+                "HOME": str(self.place / "home"),
+                "UV_CACHE_DIR": str(self.place / "cache"),
+                "UV_LINK_MODE": "hardlink",
+            }
+            | uv_variables(self.settings, options)
+        )
 
     def _binary(self) -> Path:
         """uv itself, copied next to its store where the building user could not run it."""
@@ -173,6 +147,42 @@ class Uv:
             draft.chmod(0o755)
             os.replace(draft, ours)
         return ours
+
+
+def uv_variables(settings: EnvironmentSettings, options: Sequence[str] = ()) -> dict[str, str]:
+    """What tells uv where packages come from; `options` are the index lines of the user's own requirements."""
+    variables = {
+        "UV_NO_CONFIG": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_NO_COLOR": "1",
+        "NO_COLOR": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_INDEX_STRATEGY": settings.index_strategy or _strategy(settings, options),
+    }
+    if settings.index_url:
+        variables["UV_DEFAULT_INDEX"] = settings.index_url
+    if settings.extra_index_urls:
+        variables["UV_INDEX"] = " ".join(settings.extra_index_urls)
+    if settings.find_links:
+        variables["UV_FIND_LINKS"] = ",".join(settings.find_links)
+    if settings.ca_bundle:
+        variables["SSL_CERT_FILE"] = settings.ca_bundle
+        variables["REQUESTS_CA_BUNDLE"] = settings.ca_bundle
+    if settings.offline:
+        variables["UV_OFFLINE"] = "1"
+    return variables
+
+
+def _strategy(settings: EnvironmentSettings, options: Sequence[str]) -> str:
+    """As pip for an environment that names a second index of its own.
+
+    Never so where the operator has a private index: a stranger's higher version of a private
+    name would win.
+    """
+    names_its_own = any(option.startswith("--extra-index-url") for option in options)
+    if names_its_own and not settings.extra_index_urls:
+        return "unsafe-best-match"
+    return "first-index"
 
 
 def redacted(text: str) -> str:

@@ -1,0 +1,187 @@
+"""What an engine said, in one sentence with evidence and the way out. Pure; tested on real outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from deployments.environments.failures import MAX_EVIDENCE_LINES, BuildFailure, Fix
+
+CODE = "ImageBuildFailure"
+
+_FULL = re.compile(r"no space left on device|disk quota exceeded", re.I)
+_ABSENT = re.compile(
+    r"manifest unknown|manifest for \S+ not found|not found: manifest|: not found", re.I
+)
+_DENIED = re.compile(
+    r"unauthorized|pull access denied|denied: |no basic auth credentials|403 Forbidden", re.I
+)
+_UNREACHED = re.compile(
+    r"no such host|i/o timeout|connection refused|network is unreachable|TLS handshake timeout|"
+    r"context deadline exceeded|Client\.Timeout|certificate|EOF$",
+    re.I,
+)
+_OPEN_LOG = Fix("View build log", "open_build_log")
+_RETRY = Fix("Retry", "retry")
+_EDIT_IMAGE = Fix("Choose another image", "edit_environment", "image")
+
+
+def silent_engine(said: str) -> BuildFailure:
+    return BuildFailure(
+        CODE,
+        "The Docker engine does not answer. An operator starts it, or names another one in DOCKER_HOST.",
+        (said[:400],),
+        (_RETRY,),
+        is_transient=True,
+    )
+
+
+def engine_failed(said: str) -> BuildFailure:
+    """A refusal of the engine itself, about no image in particular."""
+    return disk_full_of(said) or BuildFailure(
+        CODE,
+        f"The Docker engine refused: {said[:300].rstrip('.')}.",
+        (said[:400],),
+        (_RETRY, _OPEN_LOG),
+        is_transient=True,
+    )
+
+
+def disk_full_of(said: str) -> BuildFailure | None:
+    if not _FULL.search(said):
+        return None
+    return BuildFailure(
+        "DiskFull",
+        "The engine's disk filled up while the image was built.",
+        (said[:400],),
+        (Fix("Delete unused environments", "free_disk"), _RETRY),
+    )
+
+
+def pull_failed(reference: str, said: str) -> BuildFailure:
+    """An image that is not on the engine and could not be fetched."""
+    full = disk_full_of(said)
+    if full is not None:
+        return full
+    registry = registry_of(reference)
+    way_out = (
+        f"Load it onto the engine (docker load, or docker pull where {registry} can be reached), or name another "
+        "image."
+    )
+    if _ABSENT.search(said):
+        sentence = f"The image {reference} does not exist in {registry}. Correct its name or tag."
+        transient = False
+    elif _DENIED.search(said):
+        sentence = (
+            f"{registry} refused the image {reference}: it does not exist there, or the credentials are missing or "
+            f"wrong. An operator writes them with 'docker login {registry}' into the file that "
+            "PORTICO_DOCKER_CONFIG names."
+        )
+        transient = False
+    elif _UNREACHED.search(said):
+        sentence = (
+            f"The image {reference} is not on the engine, and {registry} cannot be reached from it. "
+            f"{way_out}"
+        )
+        transient = True
+    else:
+        sentence = f"The image {reference} could not be fetched from {registry}. {way_out}"
+        transient = True
+    return BuildFailure(
+        CODE, sentence, (said[:400],), (_EDIT_IMAGE, _RETRY), is_transient=transient
+    )
+
+
+def registry_of(reference: str) -> str:
+    """The host that a reference means; `docker.io` when it names none."""
+    head, slash, _ = reference.partition("/")
+    is_host = bool(slash) and ("." in head or ":" in head or head == "localhost")
+    return head if is_host else "docker.io"
+
+
+def no_python(reference: str, *, wanted: str = "", found: Sequence[str] = ()) -> BuildFailure:
+    """An image without a Python that a scoring script could run on."""
+    if wanted:
+        there = f" (it has {', '.join(found)})" if found else ""
+        sentence = (
+            f"The environment asks for Python {wanted}, which the image {reference} does not have{there} and which "
+            "cannot be brought into it. Name an image with that Python, or another version in the conda file."
+        )
+        return BuildFailure(
+            "PythonMismatch",
+            sentence,
+            fixes=tuple(Fix(f"Use Python {each}", "set_python", each) for each in found[:1]),
+        )
+    return BuildFailure(
+        CODE,
+        f"There is no Python from 3.8 to 3.13 in the image {reference}, so no scoring script can run in it. Add a "
+        "conda file, or give the environment an inference_config if the image has a server of its own.",
+        fixes=(Fix("Add a conda file", "edit_environment"), _EDIT_IMAGE),
+    )
+
+
+def dockerfile_failed(
+    output: str, *, line: int | None, step: str, name: str, base: str = ""
+) -> BuildFailure:
+    """A Dockerfile that could not be built; `base` is the image whose fetching failed, if that was it."""
+    full = disk_full_of(output)
+    if full is not None:
+        return full
+    lines = tuple(text.rstrip()[:400] for text in output.splitlines() if text.strip())
+    evidence = lines[-MAX_EVIDENCE_LINES:]
+    where = f"{name}, line {line}" if line else name
+    if base:
+        reason = pull_failed(base, output)
+        return BuildFailure(
+            CODE,
+            f"{where}: {reason.sentence}",
+            evidence,
+            (_EDIT_IMAGE, _RETRY),
+            is_transient=reason.is_transient,
+        )
+    reason_said = _reason(output)
+    shown = f"'{step[:120]}' failed" if step else "the build failed"
+    return BuildFailure(
+        CODE,
+        f"{where}: {shown}{reason_said}.",
+        evidence,
+        (Fix("Edit the Dockerfile", "edit_environment", name), _OPEN_LOG),
+    )
+
+
+def conda_failed(output: str) -> BuildFailure:
+    """conda's own words for packages that are not there or do not go together."""
+    lines = tuple(text.rstrip()[:400] for text in output.splitlines() if text.strip())
+    evidence = lines[-MAX_EVIDENCE_LINES:]
+    names = re.findall(r"^\s+- ([A-Za-z0-9_.\-]+[^\s]*)", output, re.M)
+    listed = ", ".join(dict.fromkeys(names[:6]))
+    if re.search(
+        r"PackagesNotFound|ResolvePackageNotFound|does not exist|nothing provides", output
+    ):
+        sentence = (
+            f"conda does not find {listed or 'a package'} in the channels of the environment."
+        )
+    elif re.search(r"Unsatisfiable|conflict|incompatible", output, re.I):
+        sentence = f"conda finds no versions that go together: {listed or 'see the build log'}."
+    else:
+        sentence = (
+            f"conda could not make the environment: {lines[-1] if lines else 'it gave no reason'}."
+        )
+    return BuildFailure(
+        CODE, sentence, evidence, (Fix("Edit the environment", "edit_environment"), _OPEN_LOG)
+    )
+
+
+def _reason(output: str) -> str:
+    """What the failed step itself said last, where that is telling."""
+    telling = re.compile(
+        r"(?:^|\s)(?P<said>(?:ERROR: |E: |error: |fatal: )?(?:No matching distribution found for \S+|"
+        r"Unable to locate package \S+|[^\n]*: not found|[^\n]*No such file or directory[^\n]*|"
+        r"unknown instruction: \S+|[^\n]*\": not found|Could not find a version[^\n]*|ResolutionImpossible[^\n]*|"
+        r"Cannot install [^\n]*|unknown flag: \S+))",
+    )
+    found = list(telling.finditer(output))
+    if found:
+        return f": {found[-1]['said'].strip()[:200].rstrip('.')}"
+    code = re.search(r"exit code: (\d+)|returned a non-zero code: (\d+)", output)
+    return f" with exit code {code[1] or code[2]}" if code else ""
