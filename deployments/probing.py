@@ -136,8 +136,9 @@ async def ask(address: str, path: str, *, timeout_seconds: float) -> Answer:
         return Answer(is_good=False, words=words, is_late=True)
     except (ConnectionRefusedError, FileNotFoundError):
         return Answer(is_good=False, words="HTTP probe failed: connection refused")
-    except OSError as error:
-        return Answer(is_good=False, words=f"HTTP probe failed: {error.strerror or error}")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return Answer(is_good=False, words=f"HTTP probe failed: {reason}")
     if status == 200:
         return GOOD
     if status == 0:
@@ -222,12 +223,11 @@ class Prober:
     def _note(self, answers: list[tuple[Question, Answer]]) -> None:
         now = self._clock()
         changed: set[int] = set()
+        asked = {question.instance_id for question, _ in answers}
+        found = Instance.objects.filter(pk__in=asked, state__in=ASKED)
+        rows = {row.pk: row for row in found.only("probes", "revision_id", "name")}
         for question, answer in answers:
-            row = (
-                Instance.objects.filter(pk=question.instance_id, state__in=ASKED)
-                .only("probes", "revision_id", "name")
-                .first()
-            )
+            row = rows.get(question.instance_id)
             memory = Memory.read(row.probes) if row is not None else None
             plan = self._plans.get(row.revision_id) if row is not None else None
             if row is None or plan is None or memory is None or memory.run != question.run:

@@ -372,7 +372,9 @@ def test_only_200_in_time_is_good(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("address", ["unix:/nowhere/to/be/found", "127.0.0.1:1", "[::1]:1"])
+@pytest.mark.parametrize(
+    "address", ["unix:/nowhere/to/be/found", "127.0.0.1:1", "[::1]:1", "nonsense"]
+)
 def test_where_nothing_listens_the_probe_fails_at_once(address: str) -> None:
     answer = asyncio.run(ask(address, "/", timeout_seconds=2))
     assert not answer.is_good
