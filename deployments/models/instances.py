@@ -39,7 +39,17 @@ class Instance(models.Model):
     code = models.CharField(max_length=60, blank=True)
     reason = models.TextField(blank=True)
     evidence = models.JSONField(default=list, blank=True)
+    node = models.CharField(max_length=120, blank=True, default="", db_default="")
+    """The engine it runs on, where there are several; empty for this machine."""
+    last_exit = models.JSONField(default=dict, blank=True, db_default={})
+    """How it ended last: `{at, code, reason, evidence, exit_code}`, kept when it is well again; else empty."""
+    restart_requested_at = models.DateTimeField(null=True, blank=True)
+    """Since when somebody wants it stopped and started again: `deployments.replacing`."""
+    is_leaving = models.BooleanField(default=False, db_default=False)
+    """Somebody wants a fresh one in its place."""
     created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    """Since when this very run goes on."""
     ready_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
