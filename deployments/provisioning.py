@@ -20,7 +20,7 @@ from deployments.changes import delete_deployment
 from deployments.environments.failures import BuildFailed
 from deployments.environments.process import Cancelled
 from deployments.failures import Failure, from_build, from_instance, from_user_error, never_ready
-from deployments.installation import environments, runtime_of
+from deployments.installation import runtime_of
 from deployments.models import (
     DeploymentState,
     Instance,
@@ -32,6 +32,7 @@ from deployments.models import (
 from deployments.probes import Kind, Memory
 from deployments.probing import rules_of
 from deployments.specs import check_script
+from deployments.tending import Seen
 from endpoints import changes as endpoint_changes
 from endpoints.gateway import publish
 from endpoints.models import EndpointState, OnlineEndpoint
@@ -176,16 +177,8 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
             ).exists()
         )
 
-    spec = staging.environment_spec(revision)
     try:
-        built = environments().build(spec, log, is_cancelled)
-        if built.was_cached:
-            log("The environment was built before; it is used again.")
-        elif revision.code_version is not None:
-            script = (
-                staging.folder_of(revision.deployment, revision) / "code" / revision.scoring_script
-            )
-            environments().precompile(built, script)
+        built = staging.build(revision, log, is_cancelled)
     except Cancelled:
         if lost.is_set():
             return
@@ -194,7 +187,7 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
         ) from None
     finally:
         log.flush()
-    fresh = [*staging.environment_warnings(revision), *built.warnings]
+    fresh = [*staging.environment_warnings(revision), *built]
     merged = [*revision.warnings, *(text for text in fresh if text not in revision.warnings)]
     if merged != revision.warnings:
         Revision.objects.filter(pk=revision.pk).update(warnings=merged)
@@ -271,13 +264,13 @@ def _scales_first(deployment: OnlineDeployment, revision: Revision) -> bool:
     )
 
 
-def _fail_after_crashes(seen: instances.Seen) -> None:
+def _fail_after_crashes(seen: Seen) -> None:
     for row, status in seen.exited:
         if row.restarts >= CRASHES_TO_FAIL:
             raise PhaseFailed(from_instance(status, Phase.Name.LOAD_MODEL))
 
 
-def _fail_after_deadline(phase: Phase, revision: Revision, seen: instances.Seen) -> None:
+def _fail_after_deadline(phase: Phase, revision: Revision, seen: Seen) -> None:
     if phase.deadline_at is None or phase.deadline_at > timezone.now():
         return
     lines: list[str] = []

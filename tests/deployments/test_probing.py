@@ -200,22 +200,23 @@ def test_late_answers_restart_one_after_the_other(make: Factory, watch: Watch) -
     assert len(addresses(deployment)) == 2
 
 
+@pytest.mark.parametrize("answer", [BAD, LATE])
 @pytest.mark.django_db
 def test_liveness_that_fails_again_and_again_fails_the_creation_with_its_words(
-    make: Factory, watch: Watch, runtime: FakeRuntime
+    make: Factory, watch: Watch, runtime: FakeRuntime, answer: Answer
 ) -> None:
     runtime.plan("", HANGS)
     deployment = make.deployment(liveness_probe=QUICK)
     for _ in range(12):
         advance_once(deployment)
-        watch.answers_with(BAD, *rows(deployment))
+        watch.answers_with(answer, *rows(deployment))
         watch.look(times=3)
         Instance.objects.update(start_after=timezone.now())
         if OnlineDeployment.objects.get().state == "Failed":
             break
     failure = OnlineDeployment.objects.get().failure
     assert failure["code"] == "ResourceNotReady"
-    assert "Liveness probe failed: HTTP probe failed with statuscode: 502" in failure["cause"]
+    assert f"Liveness probe failed: {answer.words}" in failure["cause"]
 
 
 @pytest.mark.django_db
