@@ -248,6 +248,8 @@ def _typed_code(
     request: HttpRequest, values: Typed, kept: Deployment | None, script: str
 ) -> str | Local | None:
     source = values["code_source"]
+    if source == "none":
+        return None
     if source == "keep" and kept:
         return kept.code
     if source == "upload":
@@ -259,6 +261,8 @@ def _typed_code(
 
 def _typed_environment(values: Typed, kept: Deployment | None) -> str | Packages | None:
     source = values["environment_source"]
+    if source == "model":
+        return None
     if source == "keep" and kept:
         return kept.environment
     if source == "registered":

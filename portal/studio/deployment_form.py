@@ -116,12 +116,17 @@ class DeploymentForm(forms.Form):
         ("upload", _("Upload")),
         ("none", _("No model")),
     ]
-    CODE_SOURCES = [("write", _("Write here")), ("upload", _("Upload"))]
+    CODE_SOURCES = [
+        ("write", _("Write here")),
+        ("upload", _("Upload")),
+        ("none", _("None: the model needs no script")),
+    ]
     ENVIRONMENT_SOURCES = [
         ("registered", _("Registered")),
         ("curated", _("Curated")),
         ("conda", _("Conda file")),
         ("requirements", _("pip requirements")),
+        ("model", _("From the model's files")),
     ]
 
     name = forms.CharField(label=_("Deployment name"), initial="blue", max_length=200)
@@ -206,7 +211,8 @@ class DeploymentForm(forms.Form):
         self._choose(
             "model_source", [*(keep if current and current.model else []), *self.MODEL_SOURCES]
         )
-        self._choose("code_source", [*keep, *self.CODE_SOURCES])
+        has_code = current is not None and current.code is not None
+        self._choose("code_source", [*(keep if has_code else []), *self.CODE_SOURCES])
         self._choose(
             "environment_source",
             [*(keep if current and current.environment else []), *self.ENVIRONMENT_SOURCES],

@@ -107,9 +107,9 @@ def initial_of(spec: DeploymentSpec) -> dict[str, Any]:
     shown |= {
         "model_source": "keep" if spec.model else "none",
         "model_version": str(spec.model) if spec.model else "",
-        "code_source": "keep",
+        "code_source": "keep" if spec.code else "none",
         "script": script_text(spec) or TEMPLATE_SCRIPT,
-        "environment_source": "keep" if environment else "conda",
+        "environment_source": "keep" if environment else "conda" if spec.code else "model",
         "environment_version": str(environment) if environment else "",
     }
     for field in ENVIRONMENT_FIELDS.values():
@@ -148,8 +148,10 @@ def _written(text: str, script: str, current: DeploymentSpec | None) -> Handed:
 
 def _code(
     form: DeploymentForm, files: Files, current: DeploymentSpec | None, by: User
-) -> tuple[CodeVersion, str]:
+) -> tuple[CodeVersion | None, str]:
     data, script = form.cleaned_data, script_name(form)
+    if data["code_source"] == "none":
+        return None, ""
     if data["code_source"] == "keep" and current is not None and current.code is not None:
         return current.code, script
     handed = files.code
@@ -173,6 +175,13 @@ def _model(
         if not data["model_version"]:
             raise UserError(_("Choose a registered model, or upload one."), target="model_version")
         return catalog.resolve_model(form.workspace, data["model_version"])
+    if data["code_source"] == "none":
+        raise UserError(
+            _(
+                "A model that needs no script is registered first: under Models, with its type. Then choose it here."
+            ),
+            target="model_source",
+        )
     handed = files.model
     if handed is None and files.later:
         return None
@@ -196,6 +205,13 @@ def _environment(
     source = data["environment_source"]
     if source == "keep" and current is not None:
         return current.environment
+    if source == "model":
+        if data["code_source"] != "none":
+            raise UserError(
+                _("A scoring script needs an environment: choose one, or name its packages."),
+                target="environment_source",
+            )
+        return None
     if source == "registered":
         if not data["environment_version"]:
             raise UserError(_("Choose a registered environment."), target="environment_version")
