@@ -4,15 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('deployments', '0006_runtime_and_probes'),
+        ("deployments", "0006_runtime_and_probes"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='instance',
-            name='state',
-            field=models.CharField(choices=[('Starting', 'Starting'), ('Healthy', 'Healthy'), ('Unready', 'Unready'), ('Exited', 'Exited'), ('Draining', 'Draining')], default='Starting', max_length=10),
+            model_name="instance",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("Starting", "Starting"),
+                    ("Healthy", "Healthy"),
+                    ("Unready", "Unready"),
+                    ("Exited", "Exited"),
+                    ("Draining", "Draining"),
+                ],
+                default="Starting",
+                max_length=10,
+            ),
         ),
     ]
