@@ -13,7 +13,9 @@ from azure.ai.ml.entities import (
     AzureBlobDatastore,
     AzureDataLakeGen2Datastore,
     AzureFileDatastore,
+    BuildContext,
     Data,
+    Environment,
     Model,
     SasTokenConfiguration,
     ServicePrincipalConfiguration,
@@ -108,6 +110,27 @@ ml.data.archive(name)
 assert name not in {row.name for row in ml.data.list()}
 ml.data.restore(name)
 assert name in {row.name for row in ml.data.list()}
+
+# An environment from a build context: the folder is uploaded, kept, and told by where it is.
+write("context/Dockerfile", "FROM python:3.11\n")
+write("context/requirements.txt", f"# {mark}\n")
+
+
+def image_of_context(**more):
+    # A new object each time: the SDK writes into it where it has put the folder.
+    build = BuildContext(path=str(folder / "context"), dockerfile_path="Dockerfile")
+    made = Environment(name=f"sdk-context-{mark}", build=build, **more)
+    return ml.environments.create_or_update(made)
+
+
+image = image_of_context()
+found = ml.environments.get(image.name, image.version)
+assert found.build.dockerfile_path == "Dockerfile", found
+assert found.build.path.startswith(base), found.build.path
+assert image_of_context(version=image.version).build.path == found.build.path
+write("context/requirements.txt", f"# {mark} changed\n")
+other = image_of_context()
+assert (other.version, other.build.path == found.build.path) == ("2", False), other
 
 # Components: a command with code of its own, what a pipeline is made of, one that reads many files.
 write("step/src/score.py", "print('scored')\n")

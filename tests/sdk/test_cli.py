@@ -53,26 +53,22 @@ def run(data):
 BROKEN = "def init():\n    raise RuntimeError('no weights')\n\ndef run(data): ...\n"
 CONDA = "channels: [conda-forge]\ndependencies:\n- python=3.11\n"
 REQUEST = '{"data": [[1, 2, 3], [4, 5, 6]]}'
-# As it stands in many a repository, with nothing changed but the first line.
-AZ_SCRIPT = """\
-shopt -s expand_aliases
-alias az={portico}
-set -e
-az extension add -n ml -y
-az account set -s 00000000-0000-0000-0000-000000000001
-az configure --defaults group=portico workspace=main location=local
-ENDPOINT_NAME=my-endpoint
-az ml online-endpoint create --name $ENDPOINT_NAME -f managed/sample/endpoint.yml --only-show-errors >&2
-az ml online-deployment create --name blue --endpoint $ENDPOINT_NAME \\
-  -f managed/sample/blue-deployment.yml --all-traffic >&2
-az ml online-deployment create -n green -e $ENDPOINT_NAME -f managed/sample/green-deployment.yml --no-wait
-state=$(az ml online-endpoint show -n $ENDPOINT_NAME --query provisioning_state -o tsv)
-[[ $state == Succeeded ]]
-az ml online-endpoint invoke --name $ENDPOINT_NAME --request-file managed/sample/sample-request.json -o tsv
-KEY=$(az ml online-endpoint get-credentials -n $ENDPOINT_NAME -o tsv --query primaryKey)
-SCORING_URI=$(az ml online-endpoint show -n $ENDPOINT_NAME -o tsv --query scoring_uri)
-curl --silent --fail --cacert {ca} $SCORING_URI -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
-  --data @managed/sample/sample-request.json
+# As it stands in many a repository, but for where its files are.
+AZ_SCRIPT = Path(__file__).with_name("deploy-managed-online-endpoint.sh")
+# What it prints, by line: states, the log, scores, and what its queries ask for.
+AZ_OUTPUT = """\
+endpoint Succeeded
+blue Succeeded
+the weight is 1
+[6, 15]
+[6, 15]
+2
+traffic 100 0
+[12, 30]
+mirror 10
+traffic 90 10
+[12, 30]
+green
 """
 
 
@@ -148,46 +144,36 @@ def test_a_script_written_for_az_runs_as_it_is(
     assert told.code == 0, told.err
     assert json.loads(told.out)[0]["workspace"] == "main"
 
-    command = f"{shlex.quote(sys.executable)} -m cli"
-    script = AZ_SCRIPT.format(portico=shlex.quote(command), ca=house.ca_path)
+    az = shlex.quote(f"{shlex.quote(sys.executable)} -m cli")
+    alias = f"shopt -s expand_aliases\nalias az={az}\nsource {shlex.quote(str(AZ_SCRIPT))}"
     done = subprocess.run(
-        ["bash", "-c", script],
+        ["bash", "-c", alias],
         cwd=samples,
-        env=environment,
+        env={**environment, "CA": str(house.ca_path)},
         capture_output=True,
         text=True,
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines() == ["[6, 15]", "[6, 15]"]
+    assert done.stdout == AZ_OUTPUT
     # Phases on the terminal, JSON for the pipe.
     assert "Build environment" in done.stderr
     assert '"scoring_uri"' in done.stderr
 
-    # The second one, which nobody waited for, and traffic.
-    name = ["-n", "my-endpoint"]
-    place = ["-n", "green", "-e", "my-endpoint"]
-    state = ["--query", "provisioning_state", "-o", "tsv"]
-    house.wait_for(
-        lambda: (
-            portico("ml", "online-deployment", "show", *place, *state).out.strip() == "Succeeded"
-        ),
-        120,
-        "make green ready",
-    )
-    shared = portico(
-        "ml", "online-endpoint", "update", *name, "--traffic", "blue=90 green=10", "-o", "json"
-    )
-    assert json.loads(shared.out)["traffic"] == {"blue": 90, "green": 10}, shared
-    request = ["--request-file", "managed/sample/sample-request.json"]
-    answer = portico("ml", "online-endpoint", "invoke", *name, *request, "-d", "green")
-    assert json.loads(json.loads(answer.out)) == [12, 30]
-    logs = portico("ml", "online-deployment", "get-logs", *place, "--lines", "50", "-o", "tsv")
-    assert "the weight is 2" in logs.out
-    scaled = portico("ml", "online-deployment", "update", *place, "--set", "instance_count=2")
-    assert json.loads(scaled.out)["instance_count"] == 2, scaled
-
     # What fails says why, and CI can tell from the code.
+    name = ["-n", "my-endpoint"]
+    made = portico("ml", "online-endpoint", "create", "-f", "managed/sample/endpoint.yml", "--web")
+    assert made.code == 0, made.err
+    assert f"Studio: {house.tls_url}/w/main/endpoints/my-endpoint\n" in made.err
+    tagged = portico(
+        *["ml", "online-endpoint", "update", *name, "--set", "tags.team=red", "tags.cost=low"],
+        *["--add", "tags", "stage=test", "--query", "tags", "-o", "json"],
+    )
+    assert json.loads(tagged.out) == {"stage": "test", "team": "red", "cost": "low"}, tagged
+    untagged = portico(
+        *["ml", "online-endpoint", "update", *name, "--remove", "tags.cost", "--query", "tags"]
+    )
+    assert json.loads(untagged.out) == {"stage": "test", "team": "red"}, untagged
     red = portico("ml", "online-deployment", "create", "-f", "managed/sample/red-deployment.yml")
     assert red.code == 1
     assert "(UserScriptInitFailed) init() raised RuntimeError: no weights" in red.err
@@ -244,3 +230,83 @@ def test_every_command_has_a_function_that_takes_its_flags() -> None:
         [sys.executable, "-c", SIGNATURES], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+STEP = """\
+$schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
+name: cli_step
+version: "1"
+type: command
+command: echo ${{inputs.text}}
+inputs:
+  text: {type: string}
+environment: azureml:cli-context:1
+"""
+PIPELINE = """\
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json
+name: cli_pipeline
+version: "1"
+type: pipeline
+inputs:
+  text: {type: string}
+jobs:
+  first:
+    type: command
+    component: azureml:cli_step:1
+    inputs:
+      text: ${{parent.inputs.text}}
+"""
+JOB = """\
+$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
+command: echo hello
+environment: azureml:cli-context:1
+compute: azureml:cpu-cluster
+"""
+
+
+def test_build_contexts_pipeline_components_and_jobs(
+    house: House, portico: Callable[..., Told], samples: Path
+) -> None:
+    sure = ["--url", house.tls_url, "--token", house.admin_token, "--ca-file", str(house.ca_path)]
+    assert portico("login", *sure).code == 0
+    (samples / "context").mkdir()
+    (samples / "context" / "Dockerfile").write_text("FROM python:3.11\n")
+    for name, text in (("step", STEP), ("pipeline", PIPELINE), ("job", JOB)):
+        (samples / f"{name}.yml").write_text(text)
+
+    # The folder is uploaded as it is, and told by where it is now; the same again is the same version.
+    context = ["-n", "cli-context", "-v", "1", "--build-context", "context"]
+    made = portico("ml", "environment", "create", *context)
+    assert made.code == 0, made.err
+    build = json.loads(made.out)["build"]
+    assert build["dockerfile_path"] == "Dockerfile"
+    assert build["path"].startswith(house.tls_url)
+    shown = portico("ml", "environment", "show", "-n", "cli-context", "-v", "1")
+    assert json.loads(shown.out)["build"] == build
+    assert portico("ml", "environment", "create", *context).code == 0
+
+    assert portico("ml", "component", "create", "-f", "step.yml").code == 0
+    whole = portico("ml", "component", "create", "-f", "pipeline.yml")
+    assert whole.code == 0, whole.err
+    read = json.loads(portico("ml", "component", "show", "-n", "cli_pipeline", "-v", "1").out)
+    assert (read["type"], list(read["jobs"])) == ("pipeline", ["first"])
+    assert read["jobs"]["first"]["component"] == "azureml:cli_step:1"
+
+    # Other files under a version that exists: the SDK's words, and ours.
+    stored = ["-n", "cli-changed", "-v", "1", "--path"]
+    assert portico("ml", "model", "create", *stored, "model-1/model").code == 0
+    changed = portico("ml", "model", "create", *stored, "model-2/model")
+    assert changed.code == 1
+    assert changed.err.splitlines()[-2:] == [
+        "ERROR: (UserError) Asset paths cannot be updated.",
+        "  (Conflict) cli-changed:1 exists with other content (content_hash differ). Versions do not change: register "
+        "a new version.",
+    ]
+
+    # No jobs yet: there are none to see, and starting one is refused with a sentence.
+    assert json.loads(portico("ml", "job", "list").out) == []
+    missing = portico("ml", "job", "show", "-n", "nowhere")
+    assert (missing.code, "There is no job 'nowhere'" in missing.err) == (3, True)
+    refused = portico("ml", "job", "create", "-f", "job.yml")
+    assert (refused.code, "(OperationNotSupported)" in refused.err) == (1, True), refused
+    assert portico("logout").code == 0
