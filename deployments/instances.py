@@ -6,9 +6,9 @@ may be repeated, and may die at any line: the row comes before the process and g
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -21,12 +21,14 @@ from deployments.runtimes import KnowsRunning, Runtime, RuntimeAway
 from deployments.runtimes import Phase as RuntimePhase
 from deployments.staging import instance_name
 from deployments.tending import (
+    REMOVE_GRACE_SECONDS,
     STARTED,
     SURGE_SHARE,
     Late,
     Seen,
     close_span,
     ensure,
+    in_flight,
     is_draining,
     look,
     memory_of,
@@ -40,30 +42,30 @@ from endpoints.gateway import publish
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 3
-REMOVE_GRACE_SECONDS = 10
-
 
 def converge(deployment: OnlineDeployment, revision: Revision, *, count: int) -> Seen:
     """Take the next steps towards `count` instances of `revision`, older ones serving until then."""
     seen = Seen(wanted=count)
     rows = list(deployment.instances.select_related("revision"))
-    current = [row for row in rows if row.revision_id == revision.pk and not is_draining(row)]
+    ours = [row for row in rows if row.revision_id == revision.pk]
+    current = [row for row in ours if not row.is_leaving and not is_draining(row)]
+    leaving = [row for row in ours if row.is_leaving and not is_draining(row)]
     older = [row for row in rows if row.revision_id != revision.pk and not is_draining(row)]
-    late = Late.among([*current, *older], count)
-    for row in current:
-        if row.number >= count:
-            _drain(row)
-        else:
-            tend(row, seen, late)
-    for row in older:
+    late = Late.among([*current, *leaving, *older], count)
+    for row in current[count:]:
+        _drain(row)
+    for row in current[:count]:
+        tend(row, seen, late)
+    for row in [*leaving, *older]:
         look(row, late)
-    _start_more(deployment, revision, count, current, older, seen)
+    missing = _free_numbers(ours, max(0, count - len(current)))
+    _start_more(deployment, revision, missing, older, seen)
+    _let_go(leaving, seen)
     _retire_older(older, count, seen)
     _register(deployment, revision)
     for row in deployment.instances.filter(state=Instance.State.DRAINING):
         _finish_draining(row, seen)
-    seen.older = sum(not is_draining(row) for row in older)
+    seen.older = sum(not is_draining(row) for row in [*leaving, *older])
     return seen
 
 
@@ -120,6 +122,8 @@ def needs_attention(deployment: OnlineDeployment, running: Running) -> bool:
     now = timezone.now()
     late = Late.among(rows, deployment.instance_count)
     for row in rows:
+        if row.restart_requested_at is not None or row.is_leaving:
+            return True
         if row.state not in STARTED or row.revision_id != serving:
             if row.start_after <= now:
                 return True
@@ -154,19 +158,24 @@ def stop_all() -> None:
         publish.set_addresses(row.deployment.endpoint, row.deployment.name, [])
 
 
+def _free_numbers(rows: list[Instance], count: int) -> list[int]:
+    """The lowest ones; one that drains may be taken up again, unless somebody wants it replaced."""
+    taken = {row.number for row in rows if row.is_leaving or not is_draining(row)}
+    free = (number for number in itertools.count() if number not in taken)
+    return list(itertools.islice(free, count))
+
+
 def _start_more(
     deployment: OnlineDeployment,
     revision: Revision,
-    count: int,
-    current: list[Instance],
+    missing: list[int],
     older: list[Instance],
     seen: Seen,
 ) -> None:
     serving = [row for row in older if row.state == Instance.State.HEALTHY]
     # Without anything that serves there is nothing to protect: start them all at once (facts 7.2).
-    surge = max(1, int(SURGE_SHARE * count)) if serving else count
+    surge = max(1, int(SURGE_SHARE * seen.wanted)) if serving else seen.wanted
     unready = len(seen.starting) + len(seen.exited) + len(seen.unready)
-    missing = sorted(set(range(count)) - {row.number for row in current})
     for number in missing[: max(0, surge - unready)]:
         row, _ = Instance.objects.get_or_create(
             deployment=deployment,
@@ -185,6 +194,13 @@ def _start_more(
             seen.healthy.append(row)
         else:
             seen.starting.append(row)
+
+
+def _let_go(leaving: list[Instance], seen: Seen) -> None:
+    """Drain those that somebody wants replaced; the only one that serves goes on until a fresh one is ready."""
+    for row in leaving:
+        if seen.healthy or not row.is_healthy:
+            _drain(row)
 
 
 def _retire_older(older: list[Instance], count: int, seen: Seen) -> None:
@@ -217,13 +233,7 @@ def _facts_changed(deployment: OnlineDeployment, revision: Revision) -> bool:
 
 def _drain(row: Instance) -> None:
     """No new requests from now on; removed once those in flight had their time."""
-    seconds = row.revision.request_timeout_ms / 1000 if row.state == Instance.State.HEALTHY else 0
-    wait = min(seconds, REMOVE_GRACE_SECONDS) + DRAIN_SECONDS
-    save(
-        row,
-        state=Instance.State.DRAINING,
-        remove_after=timezone.now() + timedelta(seconds=wait),
-    )
+    save(row, state=Instance.State.DRAINING, remove_after=timezone.now() + in_flight(row))
 
 
 def _finish_draining(row: Instance, seen: Seen) -> None:

@@ -19,6 +19,8 @@ from deployments.runtimes import InstanceStatus, Runtime
 from deployments.runtimes import Phase as RuntimePhase
 from deployments.staging import instance_spec
 
+DRAIN_SECONDS = 3
+REMOVE_GRACE_SECONDS = 10
 LOST_GRACE_SECONDS = 2
 LONGEST_PAUSE_SECONDS = 60.0
 GOOD_AFTER = timedelta(minutes=1)
@@ -90,6 +92,9 @@ def wish(row: Instance, memory: Memory | None, late: Late) -> str:
 
 def tend(row: Instance, seen: Seen, late: Late) -> None:
     """Look at one wanted instance; start it when it should run and does not."""
+    if row.restart_requested_at is not None and not _is_stopped_to_restart(row):
+        seen.starting.append(row)
+        return
     status = runtime_of(row.revision).inspect(row.name)
     if status.phase == RuntimePhase.ABSENT:
         if row.state == Instance.State.EXITED and row.start_after > timezone.now():
@@ -122,6 +127,34 @@ def tend(row: Instance, seen: Seen, late: Late) -> None:
         (seen.healthy if row.is_healthy else seen.unready).append(row)
 
 
+def _is_stopped_to_restart(row: Instance) -> bool:
+    """Out of the routes first; stopped once requests in flight had their time. Whether it is stopped now."""
+    now = timezone.now()
+    if row.state in STARTED:
+        start_after = now + in_flight(row)
+        save(row, state=Instance.State.STARTING, address="", start_after=start_after)
+        return False
+    if row.state == Instance.State.STARTING and row.start_after > now:
+        return False
+    runtime_of(row.revision).remove(row.name, grace_seconds=REMOVE_GRACE_SECONDS)
+    save(
+        row,
+        restart_requested_at=None,
+        state=Instance.State.STARTING,
+        address="",
+        restarts=0,
+        probes={},
+        ready_at=None,
+    )
+    return True
+
+
+def in_flight(row: Instance) -> timedelta:
+    """The time for the requests that it has now."""
+    seconds = row.revision.request_timeout_ms / 1000 if row.state == Instance.State.HEALTHY else 0
+    return timedelta(seconds=min(seconds, REMOVE_GRACE_SECONDS) + DRAIN_SECONDS)
+
+
 def memory_of(row: Instance, status: InstanceStatus) -> Memory | None:
     """What is known of this very run, ready from its first good look on where its rules ask for no more."""
     if status.started_at is None or not status.address:
@@ -137,7 +170,7 @@ def memory_of(row: Instance, status: InstanceStatus) -> Memory | None:
             memory = first_ready(memory)
         elif row.state != Instance.State.STARTING:
             save(row, state=Instance.State.STARTING, address="")
-        save(row, probes=memory.kept())
+        save(row, probes=memory.kept(), started_at=status.started_at)
     elif memory.address != status.address:
         memory = replace(memory, address=status.address)
         remember(row, memory)
@@ -209,6 +242,8 @@ def look(row: Instance, late: Late) -> None:
 def ensure(row: Instance) -> InstanceStatus:
     status = runtime_of(row.revision).ensure(instance_spec(row.revision, row.number))
     _open_span(row)
+    if status.node != row.node:
+        save(row, node=status.node)
     return status
 
 
@@ -247,6 +282,13 @@ def note_exit(
         code=status.code,
         reason=status.reason,
         evidence=list(status.evidence),
+        last_exit={
+            "at": timezone.now().isoformat(),
+            "code": status.code,
+            "reason": status.reason,
+            "evidence": list(status.evidence),
+            "exit_code": status.exit_code,
+        },
     )
 
 
