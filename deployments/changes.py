@@ -12,6 +12,7 @@ import psutil
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from deployments.containers import scoring_path
 from deployments.doorbell import ring
 from deployments.installation import runtime_name
 from deployments.models import (
@@ -216,6 +217,11 @@ def upstream_facts(deployment: OnlineDeployment, revision: Revision) -> publish.
         instance_count=deployment.instance_count,
         max_concurrent_requests_per_instance=revision.max_concurrent_requests_per_instance,
         request_timeout_ms=revision.request_timeout_ms,
+        scoring_path=scoring_path(
+            revision.environment_version,
+            revision.model_version,
+            has_code=revision.code_version is not None,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from deployments.images.settings import ImageSettings
 from deployments.models import Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.docker import bundle
-from deployments.runtimes.docker.addresses import EngineAddress, addresses
+from deployments.runtimes.docker.addresses import EngineAddress, addresses, answers
 from deployments.runtimes.server_bundle import lay_out, prepare_server
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def runtime(name: str = "") -> Runtime:
 
 def forget_runtimes() -> None:
     """Make them anew when they are asked for: settings have changed."""
-    _load.cache_clear()
+    for made in (_load, images, automatic_runtime):
+        made.cache_clear()
 
 
 @cache
@@ -40,7 +41,14 @@ def _load(name: str) -> Runtime:
 
 def runtime_name() -> str:
     """What new revisions run on unless their compute says otherwise."""
-    return str(settings.DEPLOYMENT_RUNTIME)
+    chosen = str(settings.DEPLOYMENT_RUNTIME)
+    return automatic_runtime() if chosen == "auto" else chosen
+
+
+@cache
+def automatic_runtime() -> str:
+    """`docker` where an engine answers, else `process`; looked at once in the life of a process."""
+    return "docker" if all(answers(each) for each in _engines()) else "process"
 
 
 def runtime_of(revision: Revision) -> Runtime:

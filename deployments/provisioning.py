@@ -20,7 +20,7 @@ from deployments.changes import delete_deployment
 from deployments.environments.failures import BuildFailed
 from deployments.environments.process import Cancelled
 from deployments.failures import Failure, from_build, from_instance, from_user_error, never_ready
-from deployments.installation import environments, runtime_of
+from deployments.installation import runtime_of
 from deployments.models import (
     DeploymentState,
     Instance,
@@ -177,16 +177,8 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
             ).exists()
         )
 
-    spec = staging.environment_spec(revision)
     try:
-        built = environments().build(spec, log, is_cancelled)
-        if built.was_cached:
-            log("The environment was built before; it is used again.")
-        elif revision.code_version is not None:
-            script = (
-                staging.folder_of(revision.deployment, revision) / "code" / revision.scoring_script
-            )
-            environments().precompile(built, script)
+        built = staging.build(revision, log, is_cancelled)
     except Cancelled:
         if lost.is_set():
             return
@@ -195,7 +187,7 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
         ) from None
     finally:
         log.flush()
-    fresh = [*staging.environment_warnings(revision), *built.warnings]
+    fresh = [*staging.environment_warnings(revision), *built]
     merged = [*revision.warnings, *(text for text in fresh if text not in revision.warnings)]
     if merged != revision.warnings:
         Revision.objects.filter(pk=revision.pk).update(warnings=merged)

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from deployments.containers import is_custom
 from deployments.installation import runtime_name
 from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
@@ -167,19 +168,22 @@ def check_variables(variables: object, checker: Checker) -> None:
 
 def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
     checker.that(
-        (spec.code is None) == (not spec.scoring_script),
+        (spec.code is None) == (not spec.scoring_script) or _has_routes(spec),
         "code_configuration.scoring_script" if spec.code else "code_configuration.code",
         "code_configuration needs both code and scoring_script.",
     )
-    if spec.environment is not None and spec.environment.inference_config:
-        checker.that(
-            False,
-            "environment.inference_config",
-            "This environment is a custom container (inference_config), which needs the docker runtime. This "
-            "installation runs deployments as processes.",
-        )
     no_code = spec.code is None
-    if is_repository(spec.model, has_code=not no_code):
+    own_server = is_custom(spec.environment, spec.model, has_code=not no_code)
+    checker.that(
+        not own_server or runtime_name() == "docker",
+        "environment.inference_config" if _has_routes(spec) else "code_configuration",
+        "The environment is a custom container, whose own server answers: that needs the docker runtime, and this "
+        "installation runs deployments as processes. Give code_configuration and a conda file, or have an operator "
+        "start Portico with an engine (PORTICO_RUNTIME=docker).",
+    )
+    if own_server:
+        pass
+    elif is_repository(spec.model, has_code=not no_code):
         checker.run(check_repository, spec.model, runtime_name())
     elif is_served_alone(spec.model, has_code=not no_code):
         checker.run(check_model, spec.model, has_environment=spec.environment is not None)
@@ -204,10 +208,14 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
             "An MLflow model with a scoring script needs an environment.",
         )
     checker.that(
-        not spec.model_mount_path,
+        not spec.model_mount_path or own_server,
         "model_mount_path",
         "model_mount_path is for custom containers only. Scripts find the model by AZUREML_MODEL_DIR.",
     )
+
+
+def _has_routes(spec: DeploymentSpec) -> bool:
+    return spec.environment is not None and bool(spec.environment.inference_config)
 
 
 def check_script(code: CodeVersion, scoring_script: str) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
 
-from deployments import mlflow_models, triton
+from deployments import containers, mlflow_models, triton
 from deployments.changes import machine
 from deployments.environments.specification import EnvironmentSpec
-from deployments.installation import environments, runtime_of
+from deployments.environments.uv_command import Cancel, Log
+from deployments.images.specification import BuiltImage, ImageSpec
+from deployments.installation import environments, images, runtime_name, runtime_of
 from deployments.mlflow_models import is_served_alone
 from deployments.models import OnlineDeployment, Revision
 from deployments.runtimes import GrantsFiles, InstanceSpec
@@ -160,19 +163,82 @@ def environment_spec_of(wanted: EnvironmentVersion | None) -> EnvironmentSpec:
 
 
 def environment_warnings(revision: Revision) -> list[str]:
-    wanted = revision.environment_version
-    if wanted is None or not wanted.image or not wanted.conda_file:
+    """What of the wish does not hold on the runtime that it runs on."""
+    if runs_as_container(revision):
         return []
-    return [
-        f"The image {wanted.image} is not used: this installation runs deployments as processes, with the "
-        "packages of the conda file."
-    ]
+    warnings = []
+    if revision.egress_public_network_access == "disabled":
+        warnings.append(
+            "The network is not cut off: this deployment runs as processes, and egress_public_network_access needs "
+            "the docker runtime."
+        )
+    wanted = revision.environment_version
+    if wanted is not None and wanted.image and wanted.conda_file:
+        warnings.append(
+            f"The image {wanted.image} is not used: this installation runs deployments as processes, with the "
+            "packages of the conda file."
+        )
+    return warnings
+
+
+def runs_as_container(revision: Revision) -> bool:
+    return (revision.runtime or runtime_name()) == "docker"
+
+
+def is_custom(revision: Revision) -> bool:
+    """Whether the image's own command serves."""
+    return containers.is_custom(
+        revision.environment_version,
+        revision.model_version,
+        has_code=revision.code_version is not None,
+    )
+
+
+def image_spec(revision: Revision) -> ImageSpec:
+    """The image that a revision runs in; its build context is laid out."""
+    if triton.runs_in_image(revision):
+        return ImageSpec(image=settings.TRITON_IMAGE, is_custom=True)
+    wanted = revision.environment_version
+    if wanted is None or not (wanted.image or wanted.build_context_hash):
+        return ImageSpec(environment=environment_spec(revision))
+    context = folder_of(revision.deployment, revision) / "context"
+    if wanted.build_context_hash:
+        storage.materialise(wanted.build_context_hash, context)
+    has_packages = bool(wanted.conda_file or wanted.requirements)
+    return containers.image_spec(
+        wanted,
+        packages=environment_spec(revision) if has_packages else None,
+        context=context,
+        is_custom=is_custom(revision),
+    )
+
+
+def build(revision: Revision, log: Log, cancel: Cancel) -> list[str]:
+    """Make what its instances run in, and note an image in the revision; warnings. Raises as builders do."""
+    if runs_as_container(revision):
+        image = images().build(image_spec(revision), log, cancel)
+        if image.was_cached:
+            log("The image was built before; it is used again.")
+        note_image(revision, image)
+        return list(image.warnings)
+    built = environments().build(environment_spec(revision), log, cancel)
+    if built.was_cached:
+        log("The environment was built before; it is used again.")
+    elif revision.code_version is not None:
+        script = folder_of(revision.deployment, revision) / "code" / revision.scoring_script
+        environments().precompile(built, script)
+    return list(built.warnings)
+
+
+def note_image(revision: Revision, image: BuiltImage) -> None:
+    if revision.image != image.reference:
+        revision.image = image.reference
+        revision.save(update_fields=["image"])
 
 
 def instance_spec(revision: Revision, number: int) -> InstanceSpec:
-    """What the runtime is told; the environment must have been built."""
+    """What the runtime is told. What it runs in was built before, and is built again when it has gone since."""
     deployment = revision.deployment
-    built = environments().build(environment_spec(revision))
     own = machine()
     size = revision.instance_type
     variables = revision.environment_variables
@@ -180,14 +246,14 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
         # The server looks for it where there is no script, on every runtime.
         variables = {"MLFLOW_MODEL_FOLDER": mlflow_folder(revision), **variables}
     workers = variables.get("WORKER_COUNT", "")
-    return InstanceSpec(
+    spec = InstanceSpec(
         name=instance_name(revision, number),
         owner=deployment.pk,
         code_dir=folder_of(deployment, revision) / "code" if revision.code_version else None,
         scoring_script=revision.scoring_script,
         model_dir=model_dir(revision) if revision.model_version else None,
         model_repository=_repository_folder(revision),
-        python=built.python,
+        python=None,
         environment_variables=variables,
         cpu_cores=min(float(size.cores), own["cores"]),
         memory_bytes=int(min(size.memory_bytes, own["memory_bytes"])),
@@ -195,6 +261,39 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
         max_concurrent_requests=revision.max_concurrent_requests_per_instance,
         request_timeout_ms=revision.request_timeout_ms,
         max_queue_wait_ms=revision.max_queue_wait_ms,
+    )
+    if runs_as_container(revision):
+        return _in_container(revision, spec)
+    return replace(spec, python=environments().build(environment_spec(revision)).python)
+
+
+def _in_container(revision: Revision, spec: InstanceSpec) -> InstanceSpec:
+    image = images().still_there(revision.image) if revision.image else None
+    if image is None:
+        image = images().build(image_spec(revision))
+        note_image(revision, image)
+    spec = replace(
+        spec,
+        image=image.reference,
+        python=Path(image.python) if image.python else None,
+        is_cut_off=revision.egress_public_network_access == "disabled",
+        gpu_count=revision.instance_type.gpu_count,
+    )
+    if triton.runs_in_image(revision):
+        return triton.in_image(spec)
+    environment = revision.environment_version
+    if environment is None or not is_custom(revision):
+        return spec
+    routes = containers.routes(environment)
+    return replace(
+        spec,
+        is_custom=True,
+        port=routes.port,
+        liveness_path=routes.liveness_path,
+        liveness_port=routes.liveness_port,
+        readiness_path=routes.readiness_path,
+        readiness_port=routes.readiness_port,
+        model_mount=revision.model_mount_path,
     )
 
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 from django.conf import settings
 
 from deployments.environments import content_hash
-from deployments.installation import environments
-from deployments.models import OnlineDeployment
+from deployments.installation import environments, images, runtime_name
+from deployments.models import OnlineDeployment, Revision
 from deployments.staging import environment_spec
 from workspaces import leftovers
 from workspaces.errors import UserError
@@ -25,6 +25,7 @@ def tidy() -> None:
     environments().prune(
         environments_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds()
     )
+    _forget_images()
     _forget_files_of_gone_deployments()
     leftovers.sweep()
 
@@ -54,6 +55,21 @@ def environments_in_use() -> set[str]:
             except UserError:
                 continue  # such a revision never had an environment
     return found
+
+
+def images_in_use() -> set[str]:
+    """Ids of the images that wanted or serving revisions run in."""
+    rows = OnlineDeployment.objects.values_list("revision__image", "serving_revision__image")
+    return {image for row in rows for image in row if image}
+
+
+def _forget_images() -> None:
+    if runtime_name() != "docker" and not Revision.objects.exclude(image="").exists():
+        return
+    try:
+        images().prune(images_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds())
+    except UserError as error:
+        logger.info("images are tidied later: %s", error.message)
 
 
 def _forget_files_of_gone_deployments() -> None:

@@ -104,6 +104,7 @@ class House:
         return {
             **own,
             "PORTICO_HOME": str(self.home),
+            "PORTICO_RUNTIME": "process",
             "PORTICO_ADMIN_PASSWORD": self.admin_password,
             "PORTICO_ADMIN_TOKEN": self.admin_token,
             **{name: str(port) for name, port in self.ports.items()},

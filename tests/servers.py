@@ -39,6 +39,8 @@ class Servers:
         for name in [name for name in os.environ if name.startswith("PORTICO_") and name != ROOM]:
             del os.environ[name]
         os.environ["PORTICO_HOME"] = str(home)
+        # Tests on an engine say so; what one machine has must not change the others.
+        os.environ["PORTICO_RUNTIME"] = "process"
         os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 
     def _start_postgres(self, room: Path) -> None:

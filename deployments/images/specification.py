@@ -34,6 +34,21 @@ class ImageSpec:
     """A custom container (facts 5.4): it brings its own server and needs no Python."""
 
 
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image on the engine, ready to start instances from."""
+
+    key: str
+    reference: str
+    """Its id on the engine."""
+    python: str
+    """The interpreter for workers, inside; empty for a custom container without one."""
+    python_version: str
+    warnings: tuple[str, ...] = ()
+    was_cached: bool = False
+    size_bytes: int = 0
+
+
 def key_of(*facts: object) -> str:
     """Hex digits that are the same for equal facts."""
     content = json.dumps([HASH_VERSION, *facts], default=str)

@@ -37,7 +37,7 @@ from deployments.images.programs import packed
 from deployments.images.pythons import InsidePython, choose_python, pythons_in
 from deployments.images.records import Record, Records
 from deployments.images.settings import ImageSettings
-from deployments.images.specification import ImageSpec, key_of
+from deployments.images.specification import BuiltImage, ImageSpec, key_of
 
 PRUNE_GRACE_SECONDS = 3600.0
 EVIDENCE_LINES = 12
@@ -51,21 +51,6 @@ def _quiet(line: str) -> None:
 def _never() -> bool:
     """The cancel of a caller who never does."""
     return False
-
-
-@dataclass(frozen=True)
-class BuiltImage:
-    """An image on the engine, ready to start instances from."""
-
-    key: str
-    reference: str
-    """Its id on the engine."""
-    python: str
-    """The interpreter for workers, inside; empty for a custom container without one."""
-    python_version: str
-    warnings: tuple[str, ...] = ()
-    was_cached: bool = False
-    size_bytes: int = 0
 
 
 @dataclass(frozen=True)

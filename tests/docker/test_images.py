@@ -28,8 +28,8 @@ from deployments.environments import (
 )
 from deployments.images.boxes import box_name
 from deployments.images.settings import ImageSettings
-from deployments.images.specification import ImageSpec
-from deployments.images.store import BuiltImage, ImageStore
+from deployments.images.specification import BuiltImage, ImageSpec
+from deployments.images.store import ImageStore
 from tests.deployments.environments.wheels import make_source, make_wheel
 from workspaces.errors import UserError
 
