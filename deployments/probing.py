@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from django.db.models import Q
 from django.utils import timezone
 
+from deployments import triton
 from deployments.doorbell import ring
 from deployments.models import Instance, OnlineDeployment, Revision
 from deployments.probes import GOOD, Answer, Kind, Memory, Rule, Rules, is_due, note
@@ -83,6 +84,7 @@ def rules_of(revision: Revision) -> Rules:
     """The probes of a revision, Azure's defaults filled in."""
     environment = revision.environment_version
     is_custom = environment is not None and bool(environment.inference_config)
+    is_custom = is_custom or triton.runs_in_image(revision)
     return Rules(
         liveness=Rule.of(revision.liveness_probe),
         readiness=Rule.of(revision.readiness_probe),
@@ -96,6 +98,8 @@ def plan_of(revision: Revision) -> Plan:
     environment = revision.environment_version
     config = environment.inference_config if environment is not None else {}
     liveness, readiness = _route(config, "liveness_route"), _route(config, "readiness_route")
+    if triton.runs_in_image(revision):
+        liveness, readiness = Route(triton.LIVENESS_PATH), Route(triton.READINESS_PATH)
     routes = {Kind.STARTUP: liveness, Kind.LIVENESS: liveness, Kind.READINESS: readiness}
     return Plan(rules_of(revision), routes)
 

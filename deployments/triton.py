@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from django.conf import settings
 
+from deployments.installation import runtime_name
+from deployments.models import Revision
+from deployments.runtimes import InstanceSpec
 from workspaces import storage
 from workspaces.errors import UserError
 from workspaces.models import ModelVersion
 
 ENVIRONMENT = "triton-inference"
 """The curated environment of such a model that names none of its own."""
+IMAGE_MOUNT = "/models"
+IMAGE_PORT = 8000
+LIVENESS_PATH = "/v2/health/live"
+READINESS_PATH = "/v2/health/ready"
 LARGEST_CONFIG_BYTES = 1024 * 1024
 LAYOUT = (
     "A Triton model is a folder with <model>/<version>/<file> in it, such as densenet/1/model.onnx, and a "
@@ -59,15 +66,44 @@ def is_repository(model: ModelVersion | None, *, has_code: bool) -> bool:
     return model is not None and not has_code and model.type == ModelVersion.Type.TRITON
 
 
-def uses_image(runtime_name: str) -> bool:
+def uses_image(on_runtime: str) -> bool:
     """Whether such models run in Triton's own image on this runtime."""
-    return runtime_name == "docker" and bool(settings.TRITON_IMAGE)
+    return on_runtime == "docker" and bool(settings.TRITON_IMAGE)
 
 
-def check_repository(model: ModelVersion, runtime_name: str) -> None:
+def runs_in_image(revision: Revision) -> bool:
+    """Whether this one does; one with an environment of its own runs in that."""
+    return (
+        revision.environment_version is None
+        and is_repository(revision.model_version, has_code=revision.code_version is not None)
+        and uses_image(revision.runtime or runtime_name())
+    )
+
+
+def in_image(spec: InstanceSpec) -> InstanceSpec:
+    """The same instance as a container of Triton's image, with Triton's own port and probes (facts 5.3)."""
+    return replace(
+        spec,
+        is_custom=True,
+        python=None,
+        command=(
+            "tritonserver",
+            f"--model-repository={IMAGE_MOUNT}/{spec.model_repository}",
+            f"--http-port={IMAGE_PORT}",
+            "--allow-grpc=false",
+            "--allow-metrics=false",
+        ),
+        port=IMAGE_PORT,
+        liveness_path=LIVENESS_PATH,
+        readiness_path=READINESS_PATH,
+        model_mount=IMAGE_MOUNT,
+    )
+
+
+def check_repository(model: ModelVersion, on_runtime: str) -> None:
     """`UserError` with the way out, if the files are no model repository that can be served."""
     found = repository_of(model)
-    if found.foreign and not uses_image(runtime_name):
+    if found.foreign and not uses_image(on_runtime):
         name, maker = found.foreign[0]
         raise UserError(
             f"The model '{name}' is one of {maker}, which only Triton itself runs. Convert it to ONNX "

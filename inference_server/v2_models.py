@@ -97,16 +97,14 @@ class Repository(Script):
             if entry.is_dir() and not entry.name.startswith(".")
         )
         if not names:
-            raise CannotStart(
-                "UserScriptInitFailed", "The model repository has no folder of a model"
-            )
+            raise CannotStart("ModelLoadFailed", "The model repository has no folder of a model")
         for name in names:
             try:
                 self._models[name] = self._load(os.path.join(self._folder, name))
             except CannotStart:
                 raise
             except ConfigError as error:
-                raise CannotStart("UserScriptInitFailed", f"Model '{name}': {error}") from error
+                raise CannotStart("ModelLoadFailed", f"Model '{name}': {error}") from error
             except BaseException as error:
                 missing = missing_module(error)
                 reason = (
@@ -115,7 +113,7 @@ class Repository(Script):
                     else f"cannot be loaded: {sentence(error)}"
                 )
                 raise CannotStart(
-                    "UserScriptInitFailed", f"Model '{name}' {reason}", evidence_of(error)
+                    "ModelLoadFailed", f"Model '{name}' {reason}", evidence_of(error)
                 ) from error
         for model in self._models.values():
             for backend in model.versions.values():
@@ -259,7 +257,7 @@ class Repository(Script):
         for step in ensemble.steps:
             if step.model not in self._models:
                 raise CannotStart(
-                    "UserScriptInitFailed",
+                    "ModelLoadFailed",
                     f"Model '{name}': the ensemble's step '{step.model}' is not in the repository",
                 )
 

@@ -7,8 +7,10 @@ import io
 import pytest
 from pytest_django import Settings
 
-from deployments import staging, triton
+from deployments import probing, staging, triton
 from deployments.changes import create_deployment
+from deployments.probes import Kind
+from deployments.runtimes import InstanceSpec
 from tests.deployments.conftest import Factory, advance_once
 from workspaces import catalog, storage
 from workspaces.errors import UserError
@@ -85,6 +87,26 @@ def test_tritons_own_image_runs_models_of_every_kind(make: Factory, settings: Se
     triton.check_repository(model, "docker")
     with pytest.raises(UserError, match="TensorRT"):
         triton.check_repository(model, "process")
+
+
+def test_tritons_own_image_is_told_where_the_repository_is_and_asked_at_its_own_routes(
+    make: Factory, settings: Settings
+) -> None:
+    model = register(make, {"a/1/model.onnx": ""}, leaf="upload")
+    spec = make.spec(code=None, scoring_script="", environment=None, model=model)
+    revision = create_deployment(make.endpoint(), spec, by=make.alice).revision
+    assert revision is not None
+    settings.TRITON_IMAGE = "triton:24.08"
+    assert not triton.runs_in_image(revision)
+    revision.runtime = "docker"
+    assert triton.runs_in_image(revision)
+    plain = InstanceSpec("e.d.1.1", 1, None, "", None, None, model_repository="upload")
+    found = triton.in_image(plain)
+    assert found.command[:2] == ("tritonserver", "--model-repository=/models/upload")
+    assert (found.is_custom, found.port, found.model_mount) == (True, 8000, "/models")
+    plan = probing.plan_of(revision)
+    assert plan.routes[Kind.LIVENESS].path == found.liveness_path == "/v2/health/live"
+    assert plan.routes[Kind.READINESS].path == found.readiness_path == "/v2/health/ready"
 
 
 def test_a_deployment_without_code_serves_the_repository_with_our_environment(
