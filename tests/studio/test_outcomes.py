@@ -81,7 +81,9 @@ def activity(client: Client, cast: Cast) -> str:
 
 
 def test_each_revision_says_what_became_of_it(bob: Client, deployment: OnlineDeployment) -> None:
-    found = {row.revision.number: (row.outcome, row.cause) for row in revision_rows(PLACE, deployment)}
+    found = {
+        row.revision.number: (row.outcome, row.cause) for row in revision_rows(PLACE, deployment)
+    }
     assert found == {3: ("failed", CAUSE), 2: ("serving", ""), 1: ("served", "")}
     text = words(bob, deployment, "revisions")
     assert text.count(CAUSE) == 1
