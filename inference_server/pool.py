@@ -165,6 +165,8 @@ class Pool:
             "max_batch": settings.max_batch,
             "log_level": settings.log_level,
             "debug_port": settings.debug_port,
+            "debug_listen": settings.debug_listen,
+            "debug_waits": settings.debug_waits,
             "shims": SHIMS,
             "preload": member.is_template,
         }

@@ -67,6 +67,12 @@ class Settings:
     log_requests: bool
     slow_call_ms: float
     debug_port: int | None
+    debug_listen: tuple[str, int] | None
+    debug_waits: bool
+
+    @property
+    def is_debugged(self) -> bool:
+        return bool(self.debug_port or self.debug_listen)
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -138,8 +144,14 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         log_requests=log_requests.lower() == "true",
         slow_call_ms=values.integer("PORTICO_SLOW_CALL_MS", 1_000),
         debug_port=values.integer("AZUREML_DEBUG_PORT", 0) or None,
+        debug_listen=_address(values.text("PORTICO_DEBUG_LISTEN")),
+        debug_waits=(values.text("PORTICO_DEBUG_WAIT") or "false").lower() == "true",
     )
-    return _for_debugging(settings) if settings.debug_port else settings
+    if settings.debug_port and settings.debug_listen:
+        raise SettingsError(
+            "AZUREML_DEBUG_PORT and PORTICO_DEBUG_LISTEN are both set: a worker has one debugger."
+        )
+    return _for_debugging(settings) if settings.is_debugged else settings
 
 
 def _for_debugging(settings: Settings) -> Settings:
@@ -259,6 +271,17 @@ def _scoring_timeout(milliseconds: int) -> int:
         raise SettingsError(f"SCORING_TIMEOUT_MS is {milliseconds}; it must not be negative.")
     # Zero is no limit; the wire to the workers carries at most seven weeks.
     return min(milliseconds or MAX_MILLISECONDS, MAX_MILLISECONDS)
+
+
+def _address(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        raise SettingsError(
+            f"PORTICO_DEBUG_LISTEN is {text!r}; it must be an address and a port, such as 127.0.0.1:5678."
+        )
+    return host, int(port)
 
 
 def _log_level(name: str) -> str:

@@ -36,7 +36,7 @@ from inference_server.answers import (
     send_output,
 )
 from inference_server.batches import Batches
-from inference_server.debugger import attach_debugger
+from inference_server.debugger import attach_debugger, await_debugger
 from inference_server.frames import ENDED, FAILED, FORKED, READY, RUN_FAILED, TIMED_OUT
 from inference_server.inbox import Inbox
 from inference_server.scoring_request import BadRequest, Request
@@ -60,6 +60,8 @@ def main() -> None:
     try:
         if options["debug_port"]:
             attach_debugger(options["debug_port"])
+        if options["debug_listen"]:
+            await_debugger(*options["debug_listen"], waits=options["debug_waits"])
         configure_logging(options)
         script = open_script(options)
         script.init(options.get("model_dir") or "")

@@ -23,6 +23,9 @@ from workspaces.trees import stage_tree
 
 SERVER = "inference_server"
 LIBRARIES = ("httptools", "uvloop")
+DEBUGGER = "debugpy"
+DEBUGGER_FOLDER = "debugger"
+"""Where workers find it that are debugged; in a folder of its own, for nobody else is to import it."""
 MAIN = f'''"""Starts the inference server that lies beside this file."""
 
 import runpy
@@ -67,6 +70,8 @@ def lay_out(folder: Path) -> Path:
         # Users of the folder cannot write bytecode into it, and nothing in it ever changes.
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         compileall.compile_dir(draft, quiet=2, invalidation_mode=mode)
+        # Not compiled: the workers' Python may be any.
+        stage_tree(_location(DEBUGGER), draft / DEBUGGER_FOLDER / DEBUGGER, skip=_is_dispensable)
         _open_to_all(draft)
         draft.rename(target)
     except OSError:
@@ -81,7 +86,7 @@ def lay_out(folder: Path) -> Path:
 def _content_hash() -> str:
     """Of the server's own files byte by byte, of the libraries by version, of the Python that compiled it."""
     content = hashlib.sha256(f"{sys.version} {sys.platform} {platform.machine()}".encode())
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, DEBUGGER):
         content.update(f"{library} {importlib.metadata.version(library)}\0".encode())
     root = _location(SERVER)
     for path in sorted(root.rglob("*")):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from inference_server.settings import SettingsError, read_settings
+from tests.debugger_client import debugger
 from tests.inference_server import scripts
 from tests.inference_server.serving import (
     OTHER_SERVER,
@@ -41,6 +43,17 @@ def run(data):
     while not os.path.exists("gate"):
         time.sleep(0.005)
     return os.getpid()
+"""
+
+COUNTING = """
+import json
+
+def init():
+    print("init")
+
+def run(data):
+    number = json.loads(data)
+    return number + 1
 """
 
 
@@ -101,8 +114,14 @@ def test_no_time_limit_ends_what_stands_at_a_breakpoint(start: Serve, packages: 
             assert (future.result().status, future.result().json()) == (200, pid)
 
 
-def test_no_debugpy_is_told(start: Serve) -> None:
-    served = start(scripts.ECHO, environment={"AZUREML_DEBUG_PORT": "5678"})
+def test_no_debugpy_is_told(start: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "debugpy.py").write_text("raise ModuleNotFoundError(name='debugpy')\n")
+    served = start(
+        scripts.ECHO,
+        environment={"AZUREML_DEBUG_PORT": "5678", "PYTHONPATH": f"{REPOSITORY}:{folder}"},
+    )
     assert served.process.wait(20) == 3
     assert "debugpy is not in the environment" in served.status["message"]
 
@@ -114,3 +133,57 @@ def test_no_listening_debugger_is_told(start: Serve, packages: str) -> None:
     )
     assert served.process.wait(20) == 3
     assert f"AZUREML_DEBUG_PORT is {port}, and no debugger listens" in served.status["message"]
+
+
+def test_a_debugger_attaches_and_stops_at_a_breakpoint(start: Serve) -> None:
+    port = free_port()
+    served = start(
+        COUNTING,
+        "--worker_count",
+        "2",
+        "--request_timeout_ms",
+        "100",
+        environment={
+            "PORTICO_DEBUG_LISTEN": f"127.0.0.1:{port}",
+        },
+    )
+    wait_until_healthy(served)
+    assert served.post_json(1).json() == 2
+    script = str(served.folder / "score.py")
+    with debugger("127.0.0.1", port) as attached, ThreadPoolExecutor(1) as threads:
+        attached.attach({script: 9})
+        future = threads.submit(served.post_json, 41)
+        path, line, variables = attached.wait_for_stop()
+        assert (path, line, variables["number"]) == (script, 9, "41")
+        assert not future.done()
+        attached.go_on()
+        assert future.result().json() == 42
+
+
+def test_init_waits_for_a_debugger_that_is_to_see_it(start: Serve) -> None:
+    port = free_port()
+    served = start(
+        COUNTING,
+        environment={
+            "PORTICO_DEBUG_LISTEN": f"127.0.0.1:{port}",
+            "PORTICO_DEBUG_WAIT": "true",
+        },
+    )
+    with debugger("127.0.0.1", port) as attached:
+        attached.attach({str(served.folder / "score.py"): 4})
+        assert attached.wait_for_stop()[1] == 4
+        assert served.status["state"] == "starting"
+        attached.go_on()
+        wait_until_healthy(served)
+
+
+@pytest.mark.parametrize("address", ["5678", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000"])
+def test_an_address_to_listen_at_has_host_and_port(address: str) -> None:
+    with pytest.raises(SettingsError, match="an address and a port"):
+        read_settings(["--entry_script", "score.py"], {"PORTICO_DEBUG_LISTEN": address})
+
+
+def test_one_debugger_at_a_time() -> None:
+    both = {"PORTICO_DEBUG_LISTEN": "127.0.0.1:5678", "AZUREML_DEBUG_PORT": "5678"}
+    with pytest.raises(SettingsError, match="one debugger"):
+        read_settings(["--entry_script", "score.py"], both)
