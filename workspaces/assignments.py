@@ -87,9 +87,14 @@ def assign(
             made = members.add_member(workspace, user.username, role, by=by)
             made.assignment_id = wanted
             made.save(update_fields=["assignment_id"])
-    except IntegrityError as error:
+    except (IntegrityError, Conflict) as error:
+        # The same request may have come twice at once; then the other one made it.
+        current = find_assignment(workspace, wanted)
+        if current is not None and current.user_id == user.pk:
+            return members.change_role(current, role, by=by), False
         raise Conflict(
-            f"The role assignment {wanted} was made meanwhile. Look, then try again.",
+            f"The role assignment {wanted}, or another one of {user.username}, was made meanwhile. Look, then try "
+            "again.",
             code="RoleAssignmentExists",
         ) from error
     return made, True

@@ -22,6 +22,8 @@ from tests.api.test_computes import SENT as CLUSTER
 from tests.api.test_datastores import LAKE
 from tests.api.test_online_deployments import sent
 from tests.api.test_online_endpoints import SENT
+from tests.api.test_role_assignments import HERE as ASSIGNMENTS
+from tests.api.test_role_assignments import body as body_of_assignment
 from tests.factories import (
     Cast,
     make_batch_deployment,
@@ -38,6 +40,7 @@ from workspaces.models import Activity, EnvironmentVersion
 pytestmark = pytest.mark.thorough
 
 AT_ONCE = 6
+ASSIGNMENT = f"{ASSIGNMENTS}/00000000-0000-0000-0000-0000000000aa"
 DATA: dict[str, Any] = {
     "properties": {
         "dataType": "mltable",
@@ -133,6 +136,7 @@ def whole_cluster() -> dict[str, Any]:
         "compute",
         "kubernetes",
         "datastore",
+        "role assignment",
         "batch endpoint",
         "batch deployment",
         "pipeline",
@@ -162,6 +166,7 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         "model": ("models/churn/versions/1", model),
         "data": ("data/iris/versions/1", DATA),
         "datastore": ("datastores/lake", LAKE),
+        "role assignment": (ASSIGNMENT, body_of_assignment("charlie")),
         "component": ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
         "compute": ("computes/cpu", whole_cluster()),
         "kubernetes": ("computes/k8s", KUBERNETES),
@@ -176,7 +181,7 @@ def test_no_wrong_type_is_our_fault(alice: Api, cast: Cast, kind: str) -> None:
         ),
     }[kind]
     before = Activity.objects.count()
-    methods = ("PUT",) if kind == "datastore" else ("PUT", "PATCH")
+    methods = ("PUT",) if kind in {"datastore", "role assignment"} else ("PUT", "PATCH")
     for at in places(body):
         for number, value in enumerate(WRONG):
             method = methods[number % len(methods)]
@@ -205,6 +210,7 @@ def test_the_same_put_many_times_at_once_makes_one_thing() -> None:
         ("components/score/versions/1", {"properties": {"componentSpec": COMMAND}}),
         ("datastores/lake", LAKE),
         ("computes/fresh", CLUSTER),
+        (ASSIGNMENT, body_of_assignment("charlie")),
         ("batchEndpoints/nightly", BATCH_ENDPOINT),
         ("computes/cpu-cluster", CLUSTER),
         ("batchEndpoints/nightly/deployments/blue", batch_deployment(cast.workspace.arm_id)),
