@@ -19,6 +19,7 @@ from api import (
     datastores,
     documents,
     environments,
+    instances,
     jobs,
     locations,
     oauth,
@@ -41,6 +42,7 @@ WORKSPACE = f"{GROUP}/providers/{PROVIDER}/workspaces/<workspace>"
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
+INSTANCE = f"{DEPLOYMENT}/instances/<instance>"
 PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
 AUTHORIZATION = f"{WORKSPACE}/providers/{role_assignments.PROVIDER}"
 BATCH_ENDPOINT = f"{WORKSPACE}/batchEndpoints/<endpoint>"
@@ -154,6 +156,10 @@ urlpatterns = [
     arm(DEPLOYMENT, online_deployments.DeploymentDetail.as_view(), "arm-deployment"),
     arm(f"{DEPLOYMENT}/getLogs", online_deployments.GetLogs.as_view(), "arm-get-logs"),
     arm(f"{DEPLOYMENT}/skus", online_deployments.SkuList.as_view(), "arm-skus"),
+    arm(f"{DEPLOYMENT}/getBuildLog", instances.GetBuildLog.as_view(), "arm-get-build-log"),
+    arm(f"{DEPLOYMENT}/instances", instances.InstanceList.as_view(), "arm-instances"),
+    arm(f"{INSTANCE}/restart", instances.RestartInstance.as_view(), "arm-restart-instance"),
+    arm(f"{INSTANCE}/drain", instances.DrainInstance.as_view(), "arm-drain-instance"),
     arm(
         f"{WORKSPACE}/batchEndpoints",
         batch_endpoints.BatchEndpointList.as_view(),

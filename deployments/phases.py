@@ -6,11 +6,11 @@ import statistics
 import time
 from datetime import timedelta
 
-from django.db.models import Value
+from django.db.models import QuerySet, Value
 from django.db.models.functions import Concat, Right
 from django.utils import timezone
 
-from deployments.models import Operation, Phase
+from deployments.models import OnlineDeployment, Operation, Phase
 
 LOG_CHARACTERS = 400_000
 FLUSH_SECONDS = 0.5
@@ -55,6 +55,14 @@ def expected_seconds(operation: Operation, name: str) -> float | None:
     ).order_by("-started_at")[:HISTORY]
     seconds = [row.duration.total_seconds() for row in rows]
     return statistics.median(seconds) if seconds else None
+
+
+def builds_of(deployment: OnlineDeployment) -> QuerySet[Phase]:
+    """The builds of its environments, the newest first, each with its operation; the log may still grow."""
+    rows = Phase.objects.filter(
+        operation__deployment=deployment, name=Phase.Name.BUILD_ENVIRONMENT
+    )
+    return rows.select_related("operation").order_by("-started_at", "-pk")
 
 
 class PhaseLog:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
 from deployments.installation import runtime_of
-from deployments.models import Instance
+from deployments.models import Instance, OnlineDeployment
+from monitoring.models import UsageMinute
 from monitoring.rollups import UsageKey, add_usage, minute_of
 
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 10.0
+RECENT = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Latest:
+    """What an instance used in the newest minute, in percent of its own limits."""
+
+    cpu_percent: float
+    memory_percent: float
+
+
+def latest_usage(deployment: OnlineDeployment) -> dict[str, Latest]:
+    """Name of each instance that was measured just now → its figures; one query."""
+    rows = UsageMinute.objects.filter(
+        endpoint_name=deployment.endpoint.name,
+        deployment_name=deployment.name,
+        at__gte=datetime.now(UTC) - RECENT,
+    ).order_by("at")
+    # Later minutes take the place of earlier ones.
+    return {
+        row.instance_name: Latest(row.cpu_sum / row.samples, row.memory_sum / row.samples)
+        for row in rows
+    }
 
 
 def collect() -> int:

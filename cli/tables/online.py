@@ -12,6 +12,7 @@ GROUPS = {
 }
 ENDPOINT, DEPLOYMENT = "cli.ml.online_endpoints#", "cli.ml.online_deployments#"
 LOCAL_ENDPOINT, LOCAL_DEPLOYMENT = "cli.local.endpoints#", "cli.local.deployments#"
+INSTANCE = "cli.ml.instances#"
 ENDPOINT_COLUMNS = {
     "Name": "name",
     "AuthMode": "auth_mode",
@@ -27,6 +28,19 @@ DEPLOYMENT_COLUMNS = {
     "Instances": "instance_count",
     "Model": "model",
 }
+INSTANCE_COLUMNS = {
+    "Number": "number",
+    "Revision": "revision",
+    "State": "state",
+    "Restarts": "restarts",
+    "Cpu%": "cpuPercent",
+    "Memory%": "memoryPercent",
+    "Node": "node",
+    "Reason": "reason",
+}
+NUMBER = required(
+    argument("instance", "--instance", "-i", help="Its number, as list-instances tells it.")
+)
 TRAFFIC = argument(
     "traffic",
     "--traffic",
@@ -239,5 +253,40 @@ COMMANDS = (
         ),
         is_text=True,
         local=f"{LOCAL_DEPLOYMENT}get_logs",
+    ),
+    Command(
+        "ml online-deployment list-instances",
+        "List what runs of a deployment.",
+        f"{INSTANCE}list_all",
+        (a.name_required("deployment"), required(a.ENDPOINT)),
+        columns=INSTANCE_COLUMNS,
+    ),
+    Command(
+        "ml online-deployment restart-instance",
+        "Stop one instance and start it again, requests in flight first.",
+        f"{INSTANCE}restart",
+        (a.name_required("deployment"), required(a.ENDPOINT), NUMBER),
+        columns=INSTANCE_COLUMNS,
+        question="Restart instance {instance} of the deployment '{name}'?",
+    ),
+    Command(
+        "ml online-deployment drain-instance",
+        "Take one instance out of the routes, and put a fresh one in its place.",
+        f"{INSTANCE}drain",
+        (a.name_required("deployment"), required(a.ENDPOINT), NUMBER),
+        columns=INSTANCE_COLUMNS,
+        question="Replace instance {instance} of the deployment '{name}'?",
+    ),
+    Command(
+        "ml online-deployment get-build-log",
+        "Print the log of the build of a deployment's environment.",
+        f"{INSTANCE}get_build_log",
+        (
+            a.name_required("deployment"),
+            required(a.ENDPOINT),
+            argument("revision", help="Of this revision; else the newest build.", type=int),
+            argument("lines", "--lines", "-l", help="At most so many.", type=int),
+        ),
+        is_text=True,
     ),
 )

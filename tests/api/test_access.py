@@ -64,6 +64,7 @@ AUTHORIZATION = "providers/Microsoft.Authorization"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 ASSIGNED = {"properties": {"roleDefinitionId": READER, "principalId": "charlie"}}
 
+INSTANCES = "onlineEndpoints/churn/deployments/blue/instances"
 HISTORY, FRONT_END = "/history/v1.0", "/mferp/managementfrontend"
 ENVIRONMENT = {"properties": {"condaFile": "dependencies: [python=3.11]"}}
 ARCHIVE = {"properties": {"isArchived": True}}
@@ -85,6 +86,10 @@ ROUTES = [
     Route("PATCH", "onlineEndpoints/churn/deployments/blue", 200, 403, {}),
     Route("POST", "onlineEndpoints/churn/deployments/blue/getLogs", 200, 403, {"tail": 5}),
     Route("GET", "onlineEndpoints/churn/deployments/blue/skus", 200, 200),
+    Route("POST", "onlineEndpoints/churn/deployments/blue/getBuildLog", 404, 403),
+    Route("GET", f"{INSTANCES}", 200, 200),
+    Route("POST", f"{INSTANCES}/1/restart", 202, 403),
+    Route("POST", f"{INSTANCES}/1/drain", 202, 403),
     Route("DELETE", "onlineEndpoints/churn/deployments/green", 202, 403),
     Route("DELETE", "onlineEndpoints/tokens", 202, 403),
     Route("GET", "computes", 200, 200),

@@ -1,0 +1,37 @@
+"""Requests to the portal for what the SDK has no operation for: the same token, trust and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from azure.core import PipelineClient
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, map_error
+from azure.core.pipeline.policies import HeadersPolicy, RetryPolicy
+from azure.core.rest import HttpRequest
+
+from cli.session import Session
+
+PROVIDER = "Microsoft.MachineLearningServices"
+API_VERSION = "2024-10-01"
+
+
+def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
+    """The answer's JSON; `path` are the words of the address below the workspace.
+
+    Raises `ResourceNotFoundError` and `HttpResponseError` as the SDK does.
+    """
+    ml = session.ml
+    base = (
+        f"/subscriptions/{quote(ml.subscription_id)}/resourceGroups/{quote(ml.resource_group_name)}"
+        f"/providers/{PROVIDER}/workspaces/{quote(ml.workspace_name)}"
+    )
+    address = "/".join([base, *(quote(word, safe="") for word in path)])
+    request = HttpRequest(method, f"{address}?api-version={API_VERSION}", json=body)
+    headers = HeadersPolicy({"Authorization": f"Bearer {session.profile.token}"})
+    with PipelineClient(session.profile.url, policies=[headers, RetryPolicy()]) as client:
+        answer = client.send_request(request)
+        if answer.status_code >= 400:
+            map_error(answer.status_code, answer, {404: ResourceNotFoundError})
+            raise HttpResponseError(response=answer)
+        return answer.json()
