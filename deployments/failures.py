@@ -53,6 +53,14 @@ CARDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         [("Edit the environment", "edit_environment")],
     ),
     "DiskFull": ("The disk is full", [("Try again", "retry")]),
+    "OutOfCapacity": (
+        "There is no room for the instance",
+        [("Choose a smaller type", "edit_compute"), ("Try again", "retry")],
+    ),
+    "ImageMissing": (
+        "The image is gone from the engine",
+        [("Build it again", "retry"), ("Edit the environment", "edit_environment")],
+    ),
     "OutOfQuota": ("The quota is used up", [("Choose a smaller type", "edit_compute")]),
     "ResourceNotFound": ("Something it needs does not exist", [("Choose another", "edit")]),
     "BadArgument": ("A setting is wrong", [("Edit", "edit")]),

@@ -149,6 +149,9 @@ def test_cut_off_means_no_way_out_and_only_the_gateways_way_in(
     with listening(outside) as port:
         assert reaches(stand, running.name, f"{outside}:{port}")
         assert not reaches(stand, cut_off.name, f"{outside}:{port}")
+    own = address.rpartition(".")[0] + ".1"
+    with listening(own) as port:
+        assert not reaches(stand, cut_off.name, f"{own}:{port}")
     assert ask(address, "/score", method="POST", body="[1]") == (200, '"[1]"')
     stand.runtime.remove(cut_off.name)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
+from deployments.runtimes.docker import walls
 from deployments.runtimes.docker.engines import Engine, reason_of
 
 Subnet = ipaddress.IPv4Network
@@ -31,7 +32,21 @@ def name_of(installation: str, owner: int, *, is_cut_off: bool) -> str:
 def ensure(
     engine: Engine, installation: str, owner: int, *, is_cut_off: bool, pool: Subnet
 ) -> str:
-    """The network's name, made if it was missing; `NoSubnetLeft` when there is no room for it."""
+    """The network's name, made if it was missing; `NoSubnetLeft` when there is no room for it.
+
+    One that is cut off is walled off from this machine, too, each time: firewalls forget.
+    """
+    name = _ensure(engine, installation, owner, is_cut_off=is_cut_off, pool=pool)
+    if is_cut_off and engine.is_local:
+        with engine.asking() as api:
+            for subnet in _subnets_of([api.inspect_network(name)]):
+                walls.build(str(subnet))
+    return name
+
+
+def _ensure(
+    engine: Engine, installation: str, owner: int, *, is_cut_off: bool, pool: Subnet
+) -> str:
     name = name_of(installation, owner, is_cut_off=is_cut_off)
     with engine.asking() as api:
         known = api.networks()
@@ -77,15 +92,9 @@ def remove_unused(engine: Engine, installation: str, *, owner: int | None = None
             if network["Name"] not in used:
                 with contextlib.suppress(APIError):
                     api.remove_network(network["Id"])
-
-
-def exists(engine: Engine, name: str) -> bool:
-    with engine.asking() as api:
-        try:
-            api.inspect_network(name)
-        except NotFound:
-            return False
-    return True
+                    if network["Internal"] and engine.is_local:
+                        for subnet in _subnets_of([network]):
+                            walls.take_down(str(subnet))
 
 
 def _create(

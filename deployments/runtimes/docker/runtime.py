@@ -169,17 +169,7 @@ class DockerRuntime:
             found = self._find(name)
             if found is None or not found[1]["State"]["Running"]:
                 return None
-            engine, facts = found
-            with engine.asking() as api:
-                figures = api.stats(facts["Id"], stream=False, one_shot=True)
-            labels = facts["Config"]["Labels"]
-            return self._meter.measure(
-                facts["Id"],
-                figures,
-                started_at=consoles.time_of(facts["State"]["StartedAt"]),
-                cpu_cores=float(labels[CORES]),
-                memory_limit_bytes=int(labels[MEMORY]),
-            )
+            return self._meter.measure(*found)
         return None
 
     def remove(self, name: str, *, grace_seconds: float = 0) -> None:
@@ -228,7 +218,7 @@ class DockerRuntime:
         if found is not None:
             engine, facts = found
             is_the_same = facts["Config"]["Labels"][DIGEST] == spec.digest
-            if is_the_same and facts["State"]["Status"] == "exited" and self._again(*found):
+            if is_the_same and facts["State"]["Status"] == "exited" and self._again(spec, *found):
                 return
             self._end(engine, facts, grace_seconds=0)
         if not spec.image:
@@ -242,17 +232,20 @@ class DockerRuntime:
         self._note(spec.name, engine=engine.name, digest=spec.digest)
         # One after the other in a deployment: a network must not go while somebody enters it.
         with hold(self._locks() / f"network-{spec.owner}", seconds=LOCK_SECONDS):
-            try:
-                network = networks.ensure(
-                    engine,
-                    self.installation,
-                    spec.owner,
-                    is_cut_off=spec.is_cut_off,
-                    pool=self._subnets,
-                )
-            except networks.NoSubnetLeft as error:
-                raise StartRefused("OutOfCapacity", str(error)) from error
-            self._run(engine, self._plan(spec, image, network), image)
+            network = self._network(engine, spec)
+            self._run(engine, self._plan(spec, image, network))
+
+    def _network(self, engine: Engine, spec: InstanceSpec) -> str:
+        try:
+            return networks.ensure(
+                engine,
+                self.installation,
+                spec.owner,
+                is_cut_off=spec.is_cut_off,
+                pool=self._subnets,
+            )
+        except networks.NoSubnetLeft as error:
+            raise StartRefused("OutOfCapacity", str(error)) from error
 
     def _check_files(self, spec: InstanceSpec) -> None:
         script = spec.code_dir / spec.scoring_script if spec.code_dir else None
@@ -262,9 +255,11 @@ class DockerRuntime:
                     "InternalServerError", f"It could not be started: {path} does not exist."
                 )
 
-    def _again(self, engine: Engine, facts: dict[str, Any]) -> bool:
+    def _again(self, spec: InstanceSpec, engine: Engine, facts: dict[str, Any]) -> bool:
         """Start a container that has ended once more, with its console; False when it is better made anew."""
         try:
+            if spec.is_cut_off:
+                self._network(engine, spec)
             with engine.asking() as api:
                 api.start(facts["Id"])
         except APIError:
@@ -354,7 +349,7 @@ class DockerRuntime:
             is_root_writable=spec.is_custom and self._custom_root_is_writable,
         )
 
-    def _run(self, engine: Engine, plan: Plan, image: dict[str, Any]) -> None:
+    def _run(self, engine: Engine, plan: Plan) -> None:
         spec = plan.spec
         if spec.is_cut_off and not engine.is_local:
             raise StartRefused(
