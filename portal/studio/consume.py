@@ -22,6 +22,8 @@ from portal.studio.as_code import online
 from portal.studio.code_part import place_of, samples_of, trusted_authority
 from portal.studio.endpoint_frame import AUTH_LABELS, frame
 from portal.studio.figures import requests_last_day
+from portal.studio.inference_protocol import client_code as repository_code
+from portal.studio.inference_protocol import model_to_ask
 from portal.studio.samples_code import LANGUAGES, sample_code
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
 from portal.studio.scoring import credential_of
@@ -120,11 +122,23 @@ def _show(
         "uses_tokens": endpoint.auth_mode == OnlineEndpoint.AuthMode.AML_TOKEN,
         "token": token,
         "requests_last_day": requests_last_day(endpoint),
-        "samples": client_code(endpoint, _body(request, endpoint)),
+        "samples": _samples(request, endpoint),
         "placeholder": placeholder_of(endpoint),
         "authority": trusted_authority(),
     }
     return render_page(request, "endpoints/consume.html", "endpoints/_consume.html", context)
+
+
+def _samples(request: StudioRequest, endpoint: OnlineEndpoint) -> list[dict[str, str]]:
+    model = model_to_ask(endpoint)
+    if not model:
+        return client_code(endpoint, _body(request, endpoint))
+    return repository_code(
+        endpoint.scoring_uri,
+        model,
+        key=placeholder_of(endpoint),
+        ca_path=trusted_authority(),
+    )
 
 
 def _new_key(

@@ -21,6 +21,7 @@ from portal.studio import scoring_body
 from portal.studio.code_part import trusted_authority
 from portal.studio.consume import placeholder_of
 from portal.studio.endpoint_frame import frame, rights_of
+from portal.studio.inference_protocol import model_to_ask
 from portal.studio.samples_code import sample_code
 from portal.studio.scope import StudioRequest, find_endpoint, studio_page
 from portal.studio.scoring import Explanation, Reply, credential_of, explain, score
@@ -57,6 +58,9 @@ def test_tab(request: StudioRequest, endpoint: str) -> HttpResponse:
     """`?deployment=` chooses one, `?again=<n>` takes up the n-th test of the history."""
     found = find_endpoint(request, endpoint)
     context = frame(request, found, "test")
+    if model_to_ask(found):
+        context["serves_repository"] = True
+        return render_page(request, "endpoints/test.html", "endpoints/_test_result.html", context)
     deployment = request.GET.get("deployment", "")
     if deployment not in context["deployment_names"]:
         deployment = ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from portal.studio.inference_protocol import client_code
 from tests.api.test_end_to_end import WORKSPACE, Client
 from tests.house import House
 from tests.inference_server.repositories import onnx_linear, onnx_texts
@@ -93,4 +97,11 @@ def test_onnx_models_without_code_answer_nvidias_client_with_a_key(house: House)
         answer = server.infer("texts", given, headers=named())
         assert answer.as_numpy("same").tolist() == words.tolist()
         assert answer.as_numpy("total").tolist() == [7]
+    sample = client_code(
+        f"{house.scoring_url}/triton-test/score", "linear", key=key, ca_path=str(house.ca_path)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", sample[0]["text"]], capture_output=True, text=True, timeout=60
+    )
+    assert "y [[0. 0.]]" in done.stdout, done.stderr
     assert client.settle("DELETE", ENDPOINT) == (202, "Succeeded")
