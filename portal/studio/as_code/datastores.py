@@ -127,7 +127,7 @@ def delete(place: Place, store: Datastore) -> Forms:
     program.do("datastores.delete", store.name)
     return Forms(
         yaml={"datastore.yml": _yaml(store)},
-        cli=script(command("datastore delete --yes", place, name=store.name)),
+        cli=script(command("datastore delete", place, name=store.name)),
         python=program.text,
         rest=rest(place, request("DELETE", _path(store.name))),
     )
