@@ -24,6 +24,7 @@ NAMED_FILES = ("data", "model_path", "python_model", "code", "model_code_path")
 ENVIRONMENT_FILES = ("conda.yaml", "python_env.yaml", "requirements.txt")
 MLFLOW = {"mlflow", "mlflow-skinny"}
 MINOR = re.compile(r"\d+\.\d+")
+MODULE = re.compile(r"mlflow(\.[A-Za-z_]\w*)+")
 
 
 def is_served_alone(model: ModelVersion | None, *, has_code: bool) -> bool:
@@ -59,6 +60,13 @@ def environment_of(model: ModelVersion, folder: Path | None = None) -> Environme
     `folder` is the model laid out, for requirements that are files of it. `UserError` when no file says anything.
     """
     return EnvironmentSpec(conda_text=_conda_text(model.content_hash, str(model)), folder=folder)
+
+
+def imports_of(model: ModelVersion) -> str:
+    """What serving the model imports, as the text of a script, so that it can be compiled before the first start."""
+    loader = str(Files(model.content_hash, str(model)).flavor().get("loader_module") or "")
+    names = ["mlflow.pyfunc", "pandas", *([loader] if MODULE.fullmatch(loader) else [])]
+    return "".join(f"import {name}\n" for name in names)
 
 
 # Asked at every look at an instance; what is stored under a hash never changes.

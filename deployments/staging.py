@@ -227,6 +227,10 @@ def build(revision: Revision, log: Log, cancel: Cancel) -> list[str]:
     elif revision.code_version is not None:
         script = folder_of(revision.deployment, revision) / "code" / revision.scoring_script
         environments().precompile(built, script)
+    elif mlflow_folder(revision) and revision.model_version is not None:
+        imports = folder_of(revision.deployment, revision) / "imports.py"
+        imports.write_text(mlflow_models.imports_of(revision.model_version))
+        environments().precompile(built, imports)
     return list(built.warnings)
 
 

@@ -146,6 +146,13 @@ def test_the_models_files_say_what_is_installed_and_mlflow_is_never_forgotten(
     assert (translation.python, translation.requirements) == (python, requirements)
 
 
+def test_what_serving_imports_is_known_before_the_first_start(make: Factory) -> None:
+    model = model_of(make)
+    assert mlflow_models.imports_of(model).splitlines()[-1] == "import mlflow.sklearn"
+    other = model_of(make, MLmodel=mlmodel(loader_module="os; import evil"))
+    assert mlflow_models.imports_of(other) == "import mlflow.pyfunc\nimport pandas\n"
+
+
 def test_a_model_with_a_script_is_not_served_by_us(make: Factory) -> None:
     deployment = make.deployment(model=model_of(make))
     assert deployment.revision is not None
