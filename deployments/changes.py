@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from deployments.containers import scoring_path
 from deployments.doorbell import ring
-from deployments.installation import runtime_name
+from deployments.engines import runtime_name
 from deployments.models import (
     BatchDeployment,
     DeploymentState,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from deployments.engines import automatic_runtime, engines, runtime_name
 from deployments.environments import EnvironmentSettings, EnvironmentStore
 from deployments.images.settings import ImageSettings
 from deployments.models import Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.docker import bundle
-from deployments.runtimes.docker.addresses import EngineAddress, addresses, answers
 from deployments.runtimes.server_bundle import lay_out, prepare_server
 
 if TYPE_CHECKING:
@@ -37,18 +37,6 @@ def forget_runtimes() -> None:
 @cache
 def _load(name: str) -> Runtime:
     return load(name, **_where(name))
-
-
-def runtime_name() -> str:
-    """What new revisions run on unless their compute says otherwise."""
-    chosen = str(settings.DEPLOYMENT_RUNTIME)
-    return automatic_runtime() if chosen == "auto" else chosen
-
-
-@cache
-def automatic_runtime() -> str:
-    """`docker` where an engine answers, else `process`; looked at once in the life of a process."""
-    return "docker" if all(answers(each) for each in _engines()) else "process"
 
 
 def runtime_of(revision: Revision) -> Runtime:
@@ -106,7 +94,7 @@ def images() -> ImageStore:
         settings.IMAGES_ROOT,
         ImageSettings(
             installation=settings.INSTALLATION,
-            address=_engines()[0],
+            address=engines()[0],
             base_image=settings.BASE_IMAGE,
             docker_config=Path(config).expanduser() if config else None,
             conda="auto" if settings.CONDA == "auto" else "off",
@@ -115,15 +103,6 @@ def images() -> ImageStore:
         environments().interpreters,
     )
     return made
-
-
-def _engines() -> tuple[EngineAddress, ...]:
-    return addresses(
-        settings.DOCKER_ENGINES,
-        host=settings.DOCKER_HOST,
-        cert_path=settings.DOCKER_CERT_PATH,
-        tls_verify=settings.DOCKER_TLS_VERIFY,
-    )
 
 
 def _where(name: str) -> dict[str, Any]:
@@ -150,7 +129,7 @@ def _where_docker() -> dict[str, Any]:
         "root": settings.CONTAINERS_ROOT,
         "installation": settings.INSTALLATION,
         "server_bundle": bundle.lay_out(settings.PORTICO_HOME / "container-server", server),
-        "engines": _engines(),
+        "engines": engines(),
         "is_pool": bool(settings.DOCKER_ENGINES),
         "subnets": settings.DOCKER_SUBNETS,
         "uid_base": settings.INSTANCE_UID_BASE,

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from deployments.containers import is_custom
-from deployments.installation import runtime_name
+from deployments.engines import runtime_name
 from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.scripts import LARGEST_PARSED_BYTES, parse

@@ -12,10 +12,11 @@ from django.conf import settings
 
 from deployments import containers, mlflow_models, triton
 from deployments.changes import machine
+from deployments.engines import runtime_name
 from deployments.environments.specification import EnvironmentSpec
 from deployments.environments.uv_command import Cancel, Log
 from deployments.images.specification import BuiltImage, ImageSpec
-from deployments.installation import environments, images, runtime_name, runtime_of
+from deployments.installation import environments, images, runtime_of
 from deployments.mlflow_models import is_served_alone
 from deployments.models import OnlineDeployment, Revision
 from deployments.runtimes import GrantsFiles, InstanceSpec

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from deployments.engines import runtime_name
 from deployments.environments import content_hash
-from deployments.installation import environments, images, runtime_name
+from deployments.installation import environments, images
 from deployments.models import OnlineDeployment, Revision
 from deployments.staging import environment_spec
 from workspaces import leftovers

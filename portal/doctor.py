@@ -18,6 +18,7 @@ from django.core.checks import run_checks
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from deployments.engines import runtime_name, runtime_sentence, silent_engines
 from deployments.runtimes.marks import marked_processes
 from endpoints.gateway.envoy import Envoy, envoy_binary
 from portal import preflight, programs
@@ -54,6 +55,7 @@ def examine() -> Iterator[Finding]:
         "home": check_home,
         "disk": check_disk,
         "storage": check_storage,
+        "runtime": check_runtime,
         "supervisor": check_supervisor if runs else check_remains,
     }
     if runs:
@@ -111,6 +113,17 @@ def check_disk() -> str:
         folder = folder.parent
     preflight.check_disk(folder)
     return f"{shutil.disk_usage(folder).free // 2**30} GB free"
+
+
+def check_runtime() -> str:
+    """What deployments run on; an engine that was asked for by name must answer."""
+    silent = ", ".join(each.url for each in silent_engines())
+    if runtime_name() == "docker" and silent:
+        raise StartFault(
+            f"The Docker engine at {silent} does not answer. Start it, correct DOCKER_HOST, or set "
+            "PORTICO_RUNTIME=process."
+        )
+    return f"{runtime_name()}: deployments run as {runtime_sentence()}"
 
 
 def check_storage() -> str:

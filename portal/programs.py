@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from deployments.engines import runtime_name
 from portal.processes import Program
 
 PYTHON_ENVIRONMENT = {
@@ -18,6 +19,11 @@ PYTHON_ENVIRONMENT = {
     # Images of containers often set it; without compiled modules, every start compiles them all again.
     "PYTHONDONTWRITEBYTECODE": "",
 }
+
+
+def python_environment() -> dict[str, str]:
+    """What our own programs get; all of them run deployments on what was found when this process started."""
+    return {**PYTHON_ENVIRONMENT, "PORTICO_RUNTIME": runtime_name()}
 
 
 def web(listening: socket.socket) -> Program:
@@ -83,7 +89,7 @@ def _python(
         name=name,
         argv=(sys.executable, *words),
         cwd=settings.BASE_DIR,
-        environment=PYTHON_ENVIRONMENT,
+        environment=python_environment(),
         is_ready=_always,
         stop_seconds=stop_seconds,
         inherited_files=files,

@@ -106,7 +106,7 @@ FIRST_WORKSPACE = {
 # Running models -------------------------------------------------------------------------------------
 
 TRITON_IMAGE = env.string("PORTICO_TRITON_IMAGE")
-DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "process")
+DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "auto")
 INSTANCE_UID_BASE = env.integer("PORTICO_INSTANCE_UID_BASE", 20000, minimum=2000)
 DOCKER_HOST = env.string("DOCKER_HOST")
 DOCKER_CERT_PATH = env.string("DOCKER_CERT_PATH")

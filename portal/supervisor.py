@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
+from deployments.engines import runtime_sentence
 from portal import preflight, prepared, programs
 from portal.certificates import authority_path
 from portal.embedded import Postgres, Redis
@@ -131,7 +132,7 @@ class Supervisor:
             return subprocess.Popen(
                 programs.prepare_command(*options),
                 cwd=settings.BASE_DIR,
-                env={**os.environ, **programs.PYTHON_ENVIRONMENT},
+                env={**os.environ, **programs.python_environment()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -266,7 +267,7 @@ class Supervisor:
             child = subprocess.Popen(
                 programs.stop_instances_command(),
                 cwd=settings.BASE_DIR,
-                env={**os.environ, **programs.PYTHON_ENVIRONMENT},
+                env={**os.environ, **programs.python_environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -342,6 +343,7 @@ def ready_text(link: str, note: str = "") -> str:
         ("", f"https://{host}:{settings.PORTICO_TLS_PORT}"),
         ("Scoring", f"https://{host}:{settings.PORTICO_GATEWAY_PORT}/<endpoint>/score"),
         ("", f"http://localhost:{settings.PORTICO_GATEWAY_HTTP_PORT}/<endpoint>/score"),
+        ("Models", runtime_sentence()),
         ("CA", str(authority_path(settings.CERTIFICATES_DIR))),
         ("Logs", str(settings.LOG_DIR)),
         ("Sign in", f"{link}   (once)"),

@@ -18,7 +18,7 @@ from deployments.images.programs import needed_by, packed
 from deployments.images.settings import ImageSettings
 from deployments.images.specification import key_of
 
-FORMAT = 1
+FORMAT = 2
 CHUNK_BYTES = 1 << 20
 BROUGHT = "/opt/portico-python"
 """Where interpreters lie inside that lie here where images have something else: in a home, or below /tmp."""
@@ -41,14 +41,19 @@ PROGRAMS = (
     ),
     *("rm", "sed", "sleep", "tail", "test", "touch", "tr", "true", "uname", "wc"),
 )
-# What wheels of the index take for granted (PEP 600), and what looks up names.
+# What wheels of the index take for granted (PEP 600), what looks up names, and the parts into which the C library once
+# was divided. OpenMP is for those packages that do not bring their own.
 LIBRARIES = (
-    "libstdc++.so.6",
-    "libgcc_s.so.1",
-    "libz.so.1",
-    "libnss_files.so.2",
-    "libnss_dns.so.2",
-    "libresolv.so.2",
+    *(
+        "libstdc++.so.6",
+        "libgcc_s.so.1",
+        "libz.so.1",
+        "libgomp.so.1",
+        "libatomic.so.1",
+        "libexpat.so.1",
+    ),
+    *("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libanl.so.1", "libm.so.6"),
+    *("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"),
 )
 _LEFT_OUT = {
     "test",

@@ -148,7 +148,7 @@ def build_context(
 def buildkit_program() -> str | None:
     """A docker command that can use BuildKit: from 23 on that is a plugin, which may be missing."""
     seen = set()
-    for place in [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin", "/usr/local/bin"]:
+    for place in [*inherited().get("PATH", "").split(os.pathsep), "/usr/bin", "/usr/local/bin"]:
         program = shutil.which("docker", path=place) if place else None
         if program is None or program in seen:
             continue

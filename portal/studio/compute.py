@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db.models import Count, Q
 from django.http import Http404, HttpResponse
 from django.urls import reverse
@@ -11,6 +10,7 @@ from django.views.decorators.http import require_POST
 
 from api.locations import WORDS
 from deployments.changes import machine
+from deployments.engines import runtime_name
 from deployments.installation import runtime
 from deployments.models import BatchDeployment, Instance, OnlineDeployment
 from deployments.usages import usages_of
@@ -51,7 +51,7 @@ def instance_types(request: StudioRequest) -> HttpResponse:
         "q": query,
         "only_fitting": only_fitting,
         "machine": own,
-        "runtime": settings.DEPLOYMENT_RUNTIME,
+        "runtime": runtime_name(),
         "runtime_words": house.describe() if hasattr(house, "describe") else "",
         "running": running.count(),
         "usages": usages_of([request.workspace])[request.workspace.pk],

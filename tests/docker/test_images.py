@@ -156,6 +156,10 @@ def test_without_an_image_there_is_one_of_this_machines_python(
         "import alpha, ssl, ctypes, sqlite3, subprocess; print(subprocess.getoutput('echo yes'))"
     )
     assert says(engine, built, code) == "yes"
+    # Wheels are linked with these, whatever the C library of today is made of.
+    linked = ["libpthread.so.0", "libdl.so.2", "librt.so.1", "libstdc++.so.6", "libz.so.1"]
+    load = f"import ctypes; print(len([ctypes.CDLL(name) for name in {linked}]))"
+    assert says(engine, built, load) == str(len(linked))
 
 
 def test_another_python_than_the_images_is_brought_along(
