@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from django.conf import settings
 
-from deployments.installation import runtime_name
+from deployments.engines import runtime_name
 from deployments.models import Revision
 from deployments.runtimes import InstanceSpec
 from workspaces import storage
