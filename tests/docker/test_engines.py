@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -35,14 +36,19 @@ class SecondEngine:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.address = EngineAddress("there", f"tcp://127.0.0.1:{self.port}")
+        # With none of its own, it would take the first engine's away from the machine.
+        self._bridge = f"pe{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         name = self._folder.name
+        if not Path("/sys/class/net", self._bridge).exists():
+            _ip("link", "add", self._bridge, "type", "bridge")
+            _ip("address", "add", "10.222.0.1/24", "dev", self._bridge)
         command = [
             *("dockerd", "--host", f"tcp://127.0.0.1:{self.port}", "--tls=false"),
             *("--data-root", f"{self._folder}/data", "--exec-root", f"{self._folder}/exec"),
-            *("--pidfile", f"{self._folder}/pid", "--bridge", "none"),
+            *("--pidfile", f"{self._folder}/pid", "--bridge", self._bridge),
             # The first engine's rules are not ours to change.
             *("--iptables=false", "--ip6tables=false", "--ip-masq=false"),
             *("--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-p"),
@@ -67,6 +73,13 @@ class SecondEngine:
             self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
+    def remove_bridge(self) -> None:
+        _ip("link", "delete", self._bridge)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
 
 @pytest.fixture
 def second_engine(base_image: str) -> Iterator[SecondEngine]:
@@ -77,11 +90,12 @@ def second_engine(base_image: str) -> Iterator[SecondEngine]:
     engine.start()
     yield engine
     engine.stop()
+    engine.remove_bridge()
     shutil.rmtree(folder)
 
 
 # docker's SDK leaves a socket behind that could not connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_two_engines_are_one_pool(
     second_engine: SecondEngine, container_server: Path, base_image: str
 ) -> None:
@@ -139,6 +153,7 @@ def test_two_engines_are_one_pool(
     finally:
         stand.close()
         shutil.rmtree(folder)
+        gc.collect()
 
 
 def wait_for_end(stand: DockerStand, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import shutil
 import socket
@@ -194,6 +195,16 @@ def test_a_half_made_container_is_made_anew(
     stand.runtime.remove(spec.name)
 
 
+def test_networks_that_a_crash_left_are_taken_away(
+    stand: DockerStand, running: InstanceSpec, engine: docker.DockerClient
+) -> None:
+    labels = {"portico.installation": stand.installation, "portico.owner": "77"}
+    engine.networks.create(f"portico-{stand.installation}-77", labels=labels)
+
+    stand.another_runtime().remove("ep.never.77.0")
+    assert stand_networks(stand) == {f"portico-{stand.installation}-1"}
+
+
 def test_what_cannot_be_started_says_why_until_it_can(stand: DockerStand) -> None:
     gone = stand.spec("ep.gone.1.0", image="portico-test/never-built:1")
     no_gpu = stand.spec("ep.gpu.1.0", gpu_count=1)
@@ -274,7 +285,7 @@ def test_the_server_needs_nothing_of_the_image(
 
 
 # docker's SDK leaves a socket behind that could not connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_an_engine_that_is_away_is_no_reason_to_start_twice(
     stand: DockerStand, running: InstanceSpec
 ) -> None:
@@ -295,6 +306,7 @@ def test_an_engine_that_is_away_is_no_reason_to_start_twice(
     new = runtime.ensure(replace(running, name="ep.new.1.0"))
     assert (new.phase, "does not answer" in new.reason) == (Phase.EXITED, True)
     assert runtime.inspect("ep.new.1.0").phase == Phase.EXITED
+    gc.collect()
 
 
 def test_ten_thousand_lines_and_a_long_one_are_followed_in_order(stand: DockerStand) -> None:

@@ -49,6 +49,8 @@ class Plan:
     network: str
     image_variables: dict[str, str] = field(default_factory=dict)
     is_root_writable: bool = False
+    more: tuple[Source, ...] = ()
+    """Further content that appears inside."""
 
     @property
     def code_inside(self) -> PurePosixPath | None:
@@ -65,7 +67,7 @@ class Plan:
             found.append(Source(self.spec.code_dir, str(self.code_inside)))
         if self.spec.model_dir is not None:
             found.append(Source(self.spec.model_dir, str(self.model_inside)))
-        return found
+        return [*found, *self.more]
 
     def command(self) -> list[str] | None:
         """None: the image's own."""
@@ -180,7 +182,9 @@ class Plan:
             "user": self.user,
             "environment": self.environment(),
             "labels": self.labels(installation),
-            "ports": self.ports(),
+            "ports": sorted(
+                {*map(str, self.ports()), *(port.partition("/")[0] for port in published)}
+            ),
             "healthcheck": {"test": ["NONE"]},
             # Nothing of the portal's own surroundings.
             "use_config_proxy": False,

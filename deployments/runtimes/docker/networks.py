@@ -97,6 +97,13 @@ def remove_unused(engine: Engine, installation: str, *, owner: int | None = None
                             walls.take_down(str(subnet))
 
 
+def owners(engine: Engine, installation: str) -> set[int]:
+    """Deployments that have a network on this engine."""
+    with engine.asking() as api:
+        ours = api.networks(filters={"label": f"{INSTALLATION}={installation}"})
+    return {int(network["Labels"][OWNER]) for network in ours}
+
+
 def _create(
     api: Any, name: str, subnet: Subnet, installation: str, owner: int, *, is_cut_off: bool
 ) -> None:

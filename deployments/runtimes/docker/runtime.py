@@ -12,13 +12,13 @@ import json
 import math
 import platform
 import re
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, NotFound
-from docker.types import Mount
 
 from deployments.runtimes import (
     InstanceSpec,
@@ -49,6 +49,7 @@ from deployments.runtimes.records import read_record, write_record
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 LOCK_SECONDS = 30
 LONGEST_GRACE_SECONDS = 15
+TIDY_SECONDS = 600
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -92,6 +93,7 @@ class DockerRuntime:
         self._subnets = ipaddress.IPv4Network(subnets)
         self._custom_root_is_writable = custom_root_is_writable
         self._meter = UsageMeter()
+        self._tidy_at = 0.0
 
     def describe(self) -> str:
         """Two sentences for people: where instances run, and how they are kept apart."""
@@ -183,6 +185,7 @@ class DockerRuntime:
                 if found is not None:
                     self._end(*found, grace_seconds=min(grace_seconds, LONGEST_GRACE_SECONDS))
             self._path(name).unlink(missing_ok=True)
+        self._tidy()
 
     def owned(self) -> Iterator[str]:
         """Names by label and by note: a crash at any moment leaves at least one of them."""
@@ -357,16 +360,13 @@ class DockerRuntime:
                 f"egress_public_network_access: disabled needs an engine on this machine; {engine.name} is "
                 "another one, whose containers the gateway reaches through a published port.",
             )
-        mounts = self._mounts(engine, plan)
-        published: dict[str, Any] = {}
-        if not engine.is_local:
-            published = {f"{port}/tcp": (engine.address.host, None) for port in plan.ports()}
+        mounts = volumes.mounts(engine, self.installation, plan, ids=self.users.ids(spec.owner))
         body = plan.body(
             self.installation,
             version=engine.api_version(),
             most_cores=float(engine.info()["NCPU"]),
             mounts=mounts,
-            published=published,
+            published=self._published(engine, plan),
         )
         with engine.asking() as api:
             container = api.create_container(name=self._container(spec.name), **body)["Id"]
@@ -374,36 +374,10 @@ class DockerRuntime:
             with contextlib.suppress(APIError):
                 api.start(container)
 
-    def _mounts(self, engine: Engine, plan: Plan) -> list[Mount]:
-        spec = plan.spec
+    def _published(self, engine: Engine, plan: Plan) -> dict[str, Any]:
         if engine.is_local:
-            return [
-                Mount(target=source.inside, source=str(source.path), type="bind", read_only=True)
-                for source in plan.sources()
-            ]
-        ids = self.users.ids(spec.owner)
-        found = []
-        for source in plan.sources():
-            is_server = source.path == self._bundle
-            volume = volumes.ensure(
-                engine,
-                self.installation,
-                # The server is everybody's.
-                0 if is_server else spec.owner,
-                spec.image,
-                source,
-                (0, 0) if is_server else ids,
-            )
-            found.append(
-                Mount(
-                    target=source.inside,
-                    source=volume,
-                    type="volume",
-                    read_only=True,
-                    no_copy=True,
-                )
-            )
-        return found
+            return {}
+        return {f"{port}/tcp": (engine.address.host, None) for port in plan.ports()}
 
     # Ending
 
@@ -423,13 +397,29 @@ class DockerRuntime:
                 if error.status_code != 409:
                     raise
         self._meter.forget(facts["Id"])
+        self._clear(engine, owner, seconds=LOCK_SECONDS)
+
+    def _clear(self, engine: Engine, owner: int, *, seconds: float) -> None:
+        """Take away what only this deployment needed, unless somebody is just starting it."""
         with (
             contextlib.suppress(TimeoutError),
-            hold(self._locks() / f"network-{owner}", seconds=LOCK_SECONDS, forget=True),
+            hold(self._locks() / f"network-{owner}", seconds=seconds, forget=True),
         ):
             networks.remove_unused(engine, self.installation, owner=owner)
             if not engine.is_local:
                 volumes.remove_unused(engine, self.installation, owner)
+
+    def _tidy(self) -> None:
+        """Now and then: what those left behind who died half-way through a start."""
+        if time.monotonic() < self._tidy_at:
+            return
+        self._tidy_at = time.monotonic() + TIDY_SECONDS
+        for engine in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                if not engine.is_local:
+                    volumes.remove_fillers(engine, self.installation)
+                for owner in networks.owners(engine, self.installation):
+                    self._clear(engine, owner, seconds=0)
 
     # Looking
 

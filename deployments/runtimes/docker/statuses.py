@@ -78,11 +78,14 @@ def refused(code: str, reason: str, digest: str) -> InstanceStatus:
 
 
 def address_of(engine: Engine, facts: dict[str, Any]) -> str:
-    """Where the gateway reaches it: in its network on this machine, else at a port of its engine's host."""
+    """Where it is reached: at a port that is published, else in its network on this machine."""
     port = _facts_of(facts)["port"]
+    published = (facts["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp") or []
+    if published:
+        host = engine.address.host or published[0]["HostIp"]
+        return f"{host}:{published[0]['HostPort']}"
     if not engine.is_local:
-        published = (facts["NetworkSettings"]["Ports"] or {}).get(f"{port}/tcp") or []
-        return f"{engine.address.host}:{published[0]['HostPort']}" if published else ""
+        return ""
     for network in facts["NetworkSettings"]["Networks"].values():
         if network["IPAddress"]:
             return f"{network['IPAddress']}:{port}"

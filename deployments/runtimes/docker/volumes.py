@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from typing import IO, Any
 from docker.errors import APIError, NotFound
 from docker.types import HostConfig, Mount
 
-from deployments.runtimes.docker.containers import Source
+from deployments.runtimes.docker.containers import Plan, Source
 from deployments.runtimes.docker.engines import Engine
 from deployments.runtimes.docker.networks import INSTALLATION, OWNER
 
@@ -23,7 +24,33 @@ ROLE = "portico.role"
 FILLER = "filler"
 COMPLETE = ".portico-complete"
 AT = "/portico-volume"
+FILL_SECONDS = 6 * 3600
 TAR_IN_MEMORY_BYTES = 64 * 1024**2
+
+
+def mounts(engine: Engine, installation: str, plan: Plan, *, ids: tuple[int, int]) -> list[Mount]:
+    """What appears inside: folders of this machine, or volumes where the engine does not see those."""
+    if engine.is_local:
+        return [
+            Mount(target=source.inside, source=str(source.path), type="bind", read_only=True)
+            for source in plan.sources()
+        ]
+    found = []
+    for source in plan.sources():
+        # The server is everybody's.
+        is_server = source.path == plan.bundle
+        volume = ensure(
+            engine,
+            installation,
+            0 if is_server else plan.spec.owner,
+            plan.spec.image,
+            source,
+            (0, 0) if is_server else ids,
+        )
+        found.append(
+            Mount(target=source.inside, source=volume, type="volume", read_only=True, no_copy=True)
+        )
+    return found
 
 
 def ensure(
@@ -58,6 +85,8 @@ def remove_unused(engine: Engine, installation: str, owner: int) -> None:
 def remove_fillers(engine: Engine, installation: str) -> None:
     """What a killed filling left behind."""
     for container in engine.containers({INSTALLATION: installation, ROLE: FILLER}):
+        if time.time() - container["Created"] < FILL_SECONDS:
+            continue
         with engine.asking() as api, contextlib.suppress(APIError):
             api.remove_container(container["Id"], force=True, v=False)
 
