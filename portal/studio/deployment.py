@@ -20,6 +20,7 @@ from deployments.specs import DeploymentSpec
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio.as_code import changes as as_code
 from portal.studio.as_code.forms import Forms
+from portal.studio.build_log import build_log
 from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.code_values import (
     delete_samples,
@@ -29,13 +30,14 @@ from portal.studio.code_values import (
 )
 from portal.studio.deployment_form import TEMPLATE_SCRIPT, DeploymentForm
 from portal.studio.deployment_page import (
-    instance_rows,
     overview,
     plan_words,
     revision_rows,
     with_parts,
 )
 from portal.studio.fixes import SHOWING, amended
+from portal.studio.instances import instance_rows
+from portal.studio.logs import READ as READ_LOG
 from portal.studio.preflight import checked_environment, findings
 from portal.studio.problems import Problem, problems_of, told_of
 from portal.studio.scope import StudioRequest, find_deployment, find_endpoint, studio_page
@@ -43,9 +45,12 @@ from portal.studio.specification import files_of, initial_of, specification
 from workspaces import access
 from workspaces.errors import UserError
 
+ASKS_EVERY = {"instances": "5s"}
+"""Tabs that live on while nothing is under way."""
 TABS = {
     "overview": gettext_lazy("Overview"),
     "instances": gettext_lazy("Instances"),
+    "build": gettext_lazy("Build log"),
     "revisions": gettext_lazy("Revisions"),
 }
 
@@ -57,8 +62,11 @@ def details(request: StudioRequest, endpoint: str, deployment: str) -> HttpRespo
         found = with_parts(find_deployment(request, endpoint, deployment))
     except (Http404, OnlineDeployment.DoesNotExist):
         return _gone(request, endpoint, deployment)
+    tabs = dict(TABS)
+    if not access.role_may(request.role, READ_LOG):
+        del tabs["build"]
     tab = request.GET.get("tab", "")
-    tab = tab if tab in TABS else "overview"
+    tab = tab if tab in tabs else "overview"
     here = _url(request, found)
     context = _context(request, found) | {
         "delete_samples": delete_samples(place_of(request), found),
@@ -66,17 +74,20 @@ def details(request: StudioRequest, endpoint: str, deployment: str) -> HttpRespo
         "tab": tab,
         "tabs": [
             {"label": label, "url": f"{here}?tab={name}", "is_current": name == tab}
-            for name, label in TABS.items()
+            for name, label in tabs.items()
         ],
     }
     if tab == "overview":
         context |= overview(found)
     elif tab == "instances":
         context["instances"] = instance_rows(found)
+    elif tab == "build":
+        context |= build_log(request, found)
     else:
         context["rows"] = revision_rows(place_of(request), found)
     # A morph keeps the element, and with it htmx's timer: this status is what ends the polling.
-    status = HTMX_STOP_POLLING if is_swap(request) and not found.is_busy else 200
+    context["asks_every"] = "1s" if found.is_busy else ASKS_EVERY.get(tab, "")
+    status = 200 if context["asks_every"] or not is_swap(request) else HTMX_STOP_POLLING
     page, part = "deployments/deployment_detail.html", "deployments/_deployment_body.html"
     return render_page(request, page, part, context, status=status)
 

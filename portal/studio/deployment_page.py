@@ -131,10 +131,6 @@ OUTCOMES = {
 }
 
 
-def instance_rows(deployment: OnlineDeployment) -> list[Any]:
-    return list(deployment.instances.select_related("revision"))
-
-
 def with_parts(deployment: OnlineDeployment) -> OnlineDeployment:
     """The same deployment, with what every tab shows read in few queries."""
     found: OnlineDeployment = (

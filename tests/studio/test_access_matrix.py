@@ -62,6 +62,9 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "cancel_deployment": (SENT_ON, FORBIDDEN, FORBIDDEN),
     "restore_revision": (SENT_ON, FORBIDDEN, FORBIDDEN),
     "delete_deployment": (OK, FORBIDDEN, FORBIDDEN),
+    "download_build_log": (NOT_FOUND, FORBIDDEN, FORBIDDEN),
+    "restart_instance": (OK, FORBIDDEN, FORBIDDEN),
+    "drain_instance": (OK, FORBIDDEN, FORBIDDEN),
     "models": (OK, OK, OK),
     "register_model": (OK, FORBIDDEN, FORBIDDEN),
     "model": (OK, OK, OK),
@@ -116,6 +119,7 @@ MATRIX: dict[str, tuple[int, int, int]] = {
 NAMES: dict[str, Any] = {
     "endpoint": "churn",
     "deployment": "blue",
+    "instance": "1",
     "compute": "cpu",
     "resource": "cores",
     "batch": "nightly",

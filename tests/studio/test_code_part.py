@@ -97,6 +97,8 @@ SHOWN = {
     "scale_deployment": ("endpoints/churn/deployments/green", "scale-code"),
     "restore_revision": ("endpoints/churn/deployments/green?tab=revisions", "restore-code-1"),
     "delete_deployment": ("endpoints/churn/deployments/green/delete", "as-code"),
+    "restart_instance": ("endpoints/churn/deployments/green/instances/1/restart", "as-code"),
+    "drain_instance": ("endpoints/churn/deployments/green/instances/1/drain", "as-code"),
     "register_model": ("models/register", "as-code"),
     "archive_model": ("models/diabetes", "archive-code"),
     "register_environment": ("environments/register", "as-code"),
@@ -136,6 +138,7 @@ WITHOUT = {
     "check_environment": "looks, and changes nothing",
     "logs": "looks, and changes nothing",
     "download_logs": "looks, and changes nothing",
+    "download_build_log": "looks, and changes nothing",
     "test_send": "a request to the model, which the tab Consume shows in three languages",
     "show_key": "shows what the code of the tab Consume asks for",
     "endpoint_token": "shows what the code of the tab Consume asks for",
@@ -143,6 +146,8 @@ WITHOUT = {
     "cancel_deployment": "Azure has no such operation, nor has our API",
     "account": "one's own password, which is of no workspace",
 }
+# Portico's own, for which the command line has commands.
+OURS = {"restart_instance", "drain_instance"}
 # Azure's SDK and command line cannot do these.
 REST_ALONE = {
     *("set_default_datastore", "set_quota", "add_member", "change_member", "remove_member"),
@@ -208,7 +213,7 @@ def test_everything_that_the_studio_changes_is_shown_as_code_or_has_a_reason(
             assert set(fold) == {"rest", "set-up"}, name
             assert "have no operation for this" in fold["rest"], name
         else:
-            assert {"cli", "python"} <= set(fold), name
+            assert {"cli", "python"} - ({"python"} if name in OURS else set()) <= set(fold), name
 
 
 def takes(row: tuple[int, int, int]) -> bool:

@@ -122,7 +122,7 @@ def test_a_busy_deployment_asks_again_and_a_settled_one_does_not(
 
 def test_the_part_is_contained_in_the_page(alice: Client, cast: Cast) -> None:
     runnable(cast)
-    for tab in ("overview", "instances", "revisions"):
+    for tab in ("overview", "instances", "build", "revisions"):
         part = alice.get(url(cast, f"?tab={tab}"), headers=HTMX).content.decode()
         assert "<html" not in part
         assert 'id="deployment-body"' in part
@@ -170,26 +170,7 @@ def test_a_model_that_left_the_store_harms_no_page(alice: Client, cast: Cast) ->
     assert 'id="model-files"' not in page(alice, cast)
 
 
-def test_an_instance_shows_its_restarts_its_reason_and_when_it_starts_next(
-    alice: Client, cast: Cast
-) -> None:
-    deployment = runnable(cast)
-    reason = "Liveness probe failed: HTTP probe failed with statuscode: 502 (3 times in a row)."
-    start_after = timezone.now() + timedelta(seconds=16)
-    deployment.instances.update(
-        state="Exited", restarts=4, reason=reason, start_after=start_after, evidence=["one line"]
-    )
-    text = page(alice, cast, "?tab=instances")
-    assert reason in text
-    assert "Next start:" in text
-    assert f"{start_after:%Y-%m-%dT%H:%M:%S}" in text
-    deployment.instances.update(state="Unready", restarts=0)
-    text = page(alice, cast, "?tab=instances")
-    assert "Unready" in text
-    assert "Next start:" not in text
-
-
-@pytest.mark.parametrize("tab", ["overview", "instances", "revisions"])
+@pytest.mark.parametrize("tab", ["overview", "instances", "build", "revisions"])
 def test_each_tab_needs_a_fixed_number_of_queries(
     alice: Client, cast: Cast, tab: str, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
