@@ -298,8 +298,16 @@ def _in_container(revision: Revision, spec: InstanceSpec) -> InstanceSpec:
         liveness_port=routes.liveness_port,
         readiness_path=routes.readiness_path,
         readiness_port=routes.readiness_port,
-        model_mount=revision.model_mount_path,
+        model_mount=_model_mount(revision),
     )
+
+
+def _model_mount(revision: Revision) -> str:
+    """`<model_mount_path>/<name>/<version>` (facts 4.3); empty for the runtime's own place."""
+    model = revision.model_version
+    if model is None or not revision.model_mount_path:
+        return ""
+    return f"{revision.model_mount_path.rstrip('/')}/{model.model.name}/{model.version}"
 
 
 def _serves_repository(revision: Revision) -> bool:
