@@ -23,8 +23,9 @@ def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
     """
     ml = session.ml
     base = (
-        f"/subscriptions/{quote(ml.subscription_id)}/resourceGroups/{quote(ml.resource_group_name)}"
-        f"/providers/{PROVIDER}/workspaces/{quote(ml.workspace_name)}"
+        f"{session.profile.url}/subscriptions/{quote(ml.subscription_id)}"
+        f"/resourceGroups/{quote(ml.resource_group_name)}/providers/{PROVIDER}"
+        f"/workspaces/{quote(ml.workspace_name)}"
     )
     address = "/".join([base, *(quote(word, safe="") for word in path)])
     request = HttpRequest(method, f"{address}?api-version={API_VERSION}", json=body)
