@@ -6,7 +6,7 @@ import errno
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from deployments.environments.failures import (
     out_of_time,
 )
 from deployments.environments.guard import Guard
-from deployments.environments.interpreters import Interpreters
+from deployments.environments.interpreters import Interpreter, Interpreters
 from deployments.environments.process import DeadlinePassed
 from deployments.environments.specification import EnvironmentSpec, hash_of, translate
 from deployments.environments.uv_command import Cancel, Log, redacted
@@ -136,7 +136,7 @@ class ImageStore:
                     and self._remove(key, image["Id"], grace_seconds)
                 ):
                     removed.append(key)
-            self._remove_dangling()
+            self._remove_leftovers(grace_seconds)
         return tuple(removed)
 
     @property
@@ -174,8 +174,7 @@ class ImageStore:
         choice = self.interpreters.choose(
             translation.python if translation else "", log=log, cancel=cancel
         )
-        base = house_base(self.client, self.settings, choice.interpreter, log)
-        return base, list(choice.warnings)
+        return self._house_base(choice.interpreter, log, cancel), list(choice.warnings)
 
     def _fetched(
         self, spec: ImageSpec, translation: Translation | None, log: Log, cancel: Cancel
@@ -195,12 +194,20 @@ class ImageStore:
         if self.settings.base_image:
             base = self._present(self.settings.base_image, log, cancel)
         else:
-            base = house_base(self.client, self.settings, choice.interpreter, log)
+            base = self._house_base(choice.interpreter, log, cancel)
         warning = (
             f"The image {spec.image} cannot be fetched here. The base image of this installation stands in for it: "
             "system packages of Azure's image are missing."
         )
         return base, [warning, *choice.warnings]
+
+    def _house_base(self, interpreter: Interpreter, log: Log, cancel: Cancel) -> str:
+        """One at a time: of two that are equal each would have an id, and images on them keys, of its own."""
+        folder = self.root / "guards"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        deadline = time.monotonic() + self.settings.packages.build_seconds
+        with guard.hold(folder / "base.lock", deadline=deadline, cancel=cancel):
+            return house_base(self.client, self.settings, interpreter, log)
 
     def _present(self, reference: str, log: Log, cancel: Cancel) -> str:
         found = engine.identity(self.client, reference)
@@ -435,10 +442,21 @@ class ImageStore:
                 if held is not None:
                     boxes.remove_container(self.client, found["Id"])
 
-    def _remove_dangling(self) -> None:
-        """Images of ours that lost their name to a newer one."""
+    def _remove_leftovers(self, grace_seconds: float) -> None:
+        """Images of ours that lost their name, base images below nothing, caches of images that have gone."""
         label = f"portico.builder={self.settings.installation}"
         self.client.prune_images(filters={"dangling": True, "label": [label]})
+        for image in self._own_images():
+            is_base = LABEL not in (image.get("Labels") or {})
+            if is_base and time.time() - int(image["Created"]) > grace_seconds:
+                with suppress(APIError):  # something stands on it
+                    self.client.remove_image(image["Id"])
+        here = {image["Id"].removeprefix("sha256:")[:12] for image in self.client.images()}
+        prefix = f"{self._repository}-cache-"
+        for volume in self.client.volumes(filters={"name": prefix})["Volumes"] or []:
+            if volume["Name"].removeprefix(prefix) not in here:
+                with suppress(APIError):  # a build uses it
+                    self.client.remove_volume(volume["Name"])
 
 
 def _tailed(tail: list[str], log: Log) -> Log:

@@ -109,7 +109,7 @@ def test_packages_are_put_on_an_image(
     store: ImageStore, engine: docker.DockerClient, base_image: str
 ) -> None:
     lines: list[str] = []
-    built = store.build(wish(base_image, "alpha"), lines.append)
+    built = store.build(wish(base_image, "alpha==1.0"), lines.append)
     assert says(engine, built, "import alpha, shared; print(alpha.VALUE, shared.VERSION)") == "1 1"
     assert not built.was_cached
     assert any(line.startswith("Installing 2 packages") for line in lines)
@@ -119,7 +119,7 @@ def test_packages_are_put_on_an_image(
     )
     keys = ("Env", "User", "WorkingDir", "Entrypoint", "Volumes")
     assert [made.get(key) or None for key in keys] == [below.get(key) or None for key in keys]
-    again = store.build(wish(base_image, "alpha"), lines.append)
+    again = store.build(wish(base_image, "alpha==1.0"), lines.append)
     assert again == replace(built, was_cached=True)
 
 
@@ -373,6 +373,23 @@ def test_two_at_once_build_once(store: ImageStore, base_image: str) -> None:
         thread.join()
     assert sorted(each.was_cached for each in found) == [False, True]
     assert len({each.reference for each in found}) == 1
+
+
+def test_two_environments_at_once_stand_on_one_base_image(store: ImageStore) -> None:
+    specs = [
+        ImageSpec(
+            environment=EnvironmentSpec(conda_text=f"dependencies:\n- pip:\n  - shared=={each}\n")
+        )
+        for each in ("1.0", "2.0")
+    ]
+    store.prune(set(), grace_seconds=0)
+    threads = [threading.Thread(target=store.build, args=(spec,)) for spec in specs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    parents = {store.client.inspect_image(store.build(spec).reference)["Parent"] for spec in specs}
+    assert len(parents) == 1
 
 
 def test_a_full_disk_is_told_before_a_build_begins(store: ImageStore, base_image: str) -> None:
