@@ -275,7 +275,8 @@ def _route(
                         },
                     }
                 ],
-                "host_selection_retry_max_attempts": 3,
+                # With two instances, one of them dead, each draw finds the dead one again in half of the cases.
+                "host_selection_retry_max_attempts": 12,
             },
         },
     }

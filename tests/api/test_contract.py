@@ -13,7 +13,7 @@ import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, transaction
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -169,6 +169,8 @@ def asking(
     @bounded
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Case[Any]) -> None:
+        # The client that stands in for a network takes what follows a question mark in a name for the query.
+        assume("?" not in str(case.path_parameters))
         # Each request finds everything as it was.
         with transaction.atomic():
             response = case.call(headers=dict(headers))

@@ -19,7 +19,7 @@ import pytest
 
 from tests.house import House
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 ROW = [59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.86, 87]
 BODY = json.dumps({"data": [ROW]}).encode()

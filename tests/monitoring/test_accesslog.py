@@ -245,6 +245,7 @@ def test_a_new_file_with_the_old_inode_is_not_taken_for_the_old_one(gateway: Gat
 
 
 @pytest.mark.real
+@pytest.mark.alone  # the flush takes from those that come after it in this process what they need
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_totals_are_exact_after_a_follower_was_killed_many_times(gateway: Gateway) -> None:
     chance = random.Random(7)

@@ -36,6 +36,7 @@ from workspaces import vault
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.alone,  # the flush takes from those that come after it in this process what they need
     # Other processes must see the rows, and the flush afterwards takes those of the migrations along.
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
 ]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.house import House
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 SCORE = """
 import json, time

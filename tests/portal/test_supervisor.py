@@ -23,7 +23,7 @@ import pytest
 from tests.house import ROOT, House
 from workspaces.trees import is_reachable_by_others, stage_tree
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 RECOVERY_SECONDS = 15
 PYTHON_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
