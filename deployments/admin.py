@@ -10,8 +10,10 @@ from django.http import HttpRequest, HttpResponse
 
 from deployments import batch, changes
 from deployments.doorbell import ring
+from deployments.environment_builds import cancel_build
 from deployments.models import (
     BatchDeployment,
+    EnvironmentBuild,
     Instance,
     InstanceSpan,
     OnlineDeployment,
@@ -20,6 +22,7 @@ from deployments.models import (
     Revision,
     SampleLoad,
 )
+from deployments.replacing import drain_instance, restart_instance
 from endpoints.admin import confirm
 from workspaces.admin import ReadOnlyAdmin
 from workspaces.errors import UserError
@@ -91,9 +94,11 @@ class RevisionAdmin(KeptAdmin):
         "model_version",
         "environment_version",
         "instance_type",
+        "runtime",
+        "image",
         "created_at",
     )
-    list_filter = ("app_insights_enabled",)
+    list_filter = ("runtime", "app_insights_enabled")
     search_fields = ("deployment__name", "deployment__endpoint__name")
     list_select_related = (
         "deployment",
@@ -135,10 +140,56 @@ class PhaseAdmin(KeptAdmin):
 
 @admin.register(Instance)
 class InstanceAdmin(KeptAdmin):
-    list_display = ("name", "deployment", "state", "address", "restarts", "ready_at", "code")
-    list_filter = ("state", "code")
+    list_display = (
+        "name",
+        "deployment",
+        "state",
+        "runtime",
+        "node",
+        "address",
+        "restarts",
+        "ready_at",
+        "code",
+    )
+    list_filter = ("state", "code", "revision__runtime", "node")
     search_fields = ("name", "deployment__name", "deployment__endpoint__name")
-    list_select_related = ("deployment",)
+    list_select_related = ("deployment__endpoint__workspace", "revision")
+    actions = ("restart_instances", "drain_instances")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("deployments.change_instance")
+
+    @admin.display(ordering="revision__runtime")
+    def runtime(self, row: Instance) -> str:
+        return row.revision.runtime
+
+    @admin.action(description="Restart…", permissions=["operate"])
+    def restart_instances(
+        self, request: HttpRequest, queryset: QuerySet[Instance]
+    ) -> HttpResponse | None:
+        consequence = (
+            "Each leaves the routes, ends what it has in hand, is stopped and started again."
+        )
+        if not request.POST.get("confirmed"):
+            return confirm(
+                self, request, queryset, "restart_instances", "Restart instances", consequence
+            )
+        for row in queryset:
+            _do_to_instance(request, restart_instance, row)
+        return None
+
+    @admin.action(description="Drain…", permissions=["operate"])
+    def drain_instances(
+        self, request: HttpRequest, queryset: QuerySet[Instance]
+    ) -> HttpResponse | None:
+        consequence = "A fresh instance takes the place of each."
+        if not request.POST.get("confirmed"):
+            return confirm(
+                self, request, queryset, "drain_instances", "Drain instances", consequence
+            )
+        for row in queryset:
+            _do_to_instance(request, drain_instance, row)
+        return None
 
 
 @admin.register(InstanceSpan)
@@ -207,11 +258,44 @@ class SampleLoadAdmin(KeptAdmin):
     exclude = ("lease_token",)
 
 
-def _do(request: HttpRequest, verb: Any, deployment: OnlineDeployment | BatchDeployment) -> None:
+@admin.register(EnvironmentBuild)
+class EnvironmentBuildAdmin(KeptAdmin):
+    list_display = (
+        "pk",
+        "environment_version",
+        "state",
+        "runtime",
+        "python_version",
+        "size_bytes",
+        "attempts",
+        "created_at",
+        "ended_at",
+        "created_by",
+    )
+    list_filter = ("state", "runtime", "was_cached")
+    search_fields = ("environment_version__environment__name", "image", "key")
+    list_select_related = ("environment_version__environment", "created_by")
+    exclude = ("lease_token",)
+    actions = ("cancel_builds",)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("deployments.change_environmentbuild")
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel_builds(self, request: HttpRequest, queryset: QuerySet[EnvironmentBuild]) -> None:
+        for build in queryset.select_related("environment_version__environment__workspace"):
+            _do(request, cancel_build, build)
+
+
+def _do_to_instance(request: HttpRequest, verb: Any, row: Instance) -> None:
+    _do(request, lambda _row, *, by: verb(row.deployment, row.name, by=by), row)
+
+
+def _do(request: HttpRequest, verb: Any, row: Any) -> None:
     assert isinstance(request.user, User)
     try:
-        verb(deployment, by=request.user)
+        verb(row, by=request.user)
     except UserError as error:
-        messages.error(request, f"{deployment}: {error.message}")
+        messages.error(request, f"{row}: {error.message}")
     else:
-        messages.success(request, f"{deployment}: done.")
+        messages.success(request, f"{row}: done.")

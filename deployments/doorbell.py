@@ -17,6 +17,11 @@ def ring(deployment_id: int) -> None:
     transaction.on_commit(partial(_send, "deployments.tasks.advance", deployment_id))
 
 
+def ring_build(build_id: int) -> None:
+    """Have the environment built as soon as this transaction is committed."""
+    transaction.on_commit(partial(_send, "deployments.tasks.build_environment", build_id))
+
+
 def ring_sweep() -> None:
     """Have everything that is due looked at as soon as this transaction is committed."""
     transaction.on_commit(partial(_send, "deployments.tasks.sweep"))

@@ -10,7 +10,7 @@ from django.db.models import QuerySet, Value
 from django.db.models.functions import Concat, Right
 from django.utils import timezone
 
-from deployments.models import OnlineDeployment, Operation, Phase
+from deployments.models import EnvironmentBuild, OnlineDeployment, Operation, Phase
 
 LOG_CHARACTERS = 400_000
 FLUSH_SECONDS = 0.5
@@ -65,11 +65,11 @@ def builds_of(deployment: OnlineDeployment) -> QuerySet[Phase]:
     return rows.select_related("operation").order_by("-started_at", "-pk")
 
 
-class PhaseLog:
-    """Appends lines to a phase's log, written twice a second and cut at the front when it grows too long."""
+class RowLog:
+    """Appends lines to a row's log, written twice a second and cut at the front when it grows too long."""
 
-    def __init__(self, phase: Phase) -> None:
-        self.phase = phase
+    def __init__(self, row: Phase | EnvironmentBuild) -> None:
+        self._row = row
         self._lines: list[str] = []
         self._flushed_at = 0.0
 
@@ -83,7 +83,7 @@ class PhaseLog:
             return
         text = "".join(f"{line}\n" for line in self._lines)
         self._lines.clear()
-        Phase.objects.filter(pk=self.phase.pk).update(
+        type(self._row)._base_manager.filter(pk=self._row.pk).update(
             log=Right(Concat("log", Value(text)), LOG_CHARACTERS)
         )
         self._flushed_at = time.monotonic()

@@ -158,7 +158,7 @@ def _validate(revision: Revision) -> None:
 
 
 def _fetch(operation: Operation, revision: Revision) -> None:
-    log = phases.PhaseLog(operation.phases.get(name=Phase.Name.FETCH_MODEL))
+    log = phases.RowLog(operation.phases.get(name=Phase.Name.FETCH_MODEL))
     try:
         staging.fetch(revision, log)
     finally:
@@ -167,7 +167,7 @@ def _fetch(operation: Operation, revision: Revision) -> None:
 
 def _build(operation: Operation, revision: Revision, lost: threading.Event) -> None:
     phase = operation.phases.get(name=Phase.Name.BUILD_ENVIRONMENT)
-    log = phases.PhaseLog(phase)
+    log = phases.RowLog(phase)
 
     def is_cancelled() -> bool:
         return (

@@ -7,8 +7,8 @@ import logging
 from celery import shared_task
 from django.db import connection
 
-from deployments import provisioning, samples, tidying
-from deployments.models import OnlineDeployment, SampleLoad
+from deployments import environment_builds, provisioning, samples, tidying
+from deployments.models import EnvironmentBuild, OnlineDeployment, SampleLoad
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,28 @@ def advance_sample(load_id: int) -> None:
         load.settle(to, again_in_seconds=again, message=message)
 
 
+@shared_task(acks_late=True, ignore_result=True)
+def build_environment(build_id: int) -> None:
+    """Build a registered environment, from the beginning if another worker was killed over it."""
+    build = EnvironmentBuild.claim(build_id, seconds=LEASE_SECONDS)
+    if build is None:
+        return
+    if build.state == EnvironmentBuild.State.QUEUED:
+        build.settle(EnvironmentBuild.State.RUNNING, again_in_seconds=0.0)
+        build_environment.delay(build_id)
+        return
+    with build.lease_kept(seconds=LEASE_SECONDS) as lost:
+        try:
+            outcome = environment_builds.run_build(build, lost)
+        except Exception:
+            logger.exception("building an environment failed: %s", build_id)
+            build.settle(again_in_seconds=AGAIN_AFTER_A_FAULT_SECONDS)
+            return
+        if outcome is None:
+            return
+        build.settle(outcome.to, **outcome.changes)
+
+
 @shared_task(ignore_result=True)
 def sweep() -> None:
     """Hand out what is due. Enough by itself when every ring of the doorbell is lost."""
@@ -70,6 +92,8 @@ def sweep() -> None:
             advance.delay(deployment_id)
         for load_id in SampleLoad.objects.due().values_list("pk", flat=True):
             advance_sample.delay(load_id)
+        for build_id in EnvironmentBuild.objects.due().values_list("pk", flat=True):
+            build_environment.delay(build_id)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [SWEEP_LOCK])

@@ -19,6 +19,7 @@ app.conf.task_queues = [Queue(PROVISION), Queue(DEFAULT)]
 app.conf.task_routes = {
     "deployments.tasks.advance": {"queue": PROVISION},
     "deployments.tasks.advance_sample": {"queue": PROVISION},
+    "deployments.tasks.build_environment": {"queue": PROVISION},
 }
 # A worker whose broker went away must not run for a second time what it is still running.
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False

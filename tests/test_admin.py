@@ -10,10 +10,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from deployments.models import OnlineDeployment
+from deployments.models import Instance, OnlineDeployment
 from endpoints.keys import keys_of
 from endpoints.models import OnlineEndpoint
 from tests.factories import make_online_endpoint, make_user
+from workspaces.models import Activity
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +93,18 @@ def test_a_refusal_of_the_verb_is_shown_and_changes_nothing(operator: Client) ->
     reply = operator.post(url, wish, follow=True)
     assert "Set its traffic to 0 % first" in reply.content.decode()
     assert OnlineDeployment.objects.get().state == "Succeeded"
+
+
+def test_instances_are_restarted_and_drained_after_a_question(operator: Client) -> None:
+    make_online_endpoint(deployments={"blue": 100})
+    [row] = Instance.objects.all()
+    url = reverse("admin:deployments_instance_changelist")
+    for action in ("restart_instances", "drain_instances"):
+        wish = {"action": action, "_selected_action": [str(row.pk)]}
+        operator.post(url, wish)
+        operator.post(url, {**wish, "confirmed": "yes"})
+    row.refresh_from_db()
+    assert row.is_leaving
+    assert row.restart_requested_at is not None
+    verbs = Activity.objects.order_by("pk").values_list("verb", flat=True)
+    assert list(verbs) == ["restart instance", "drain instance"]
