@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.environments.failures import BuildFailure
 from deployments.runtimes import InstanceStatus
+from deployments.runtimes.printable import printable
 from workspaces.errors import UserError, ValidationFailed
 
 MOST_EVIDENCE = 12
@@ -89,7 +90,8 @@ class Failure:
         return {
             **asdict(self),
             "title": title,
-            "evidence": list(self.evidence[-MOST_EVIDENCE:]),
+            "cause": printable(self.cause),
+            "evidence": [printable(line) for line in self.evidence[-MOST_EVIDENCE:]],
             "fixes": fixes[:3],
         }
 

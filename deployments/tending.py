@@ -17,6 +17,7 @@ from deployments.probes import Kind, Memory, begun, first_ready, may_restart, st
 from deployments.probing import remember, rules_of
 from deployments.runtimes import InstanceStatus, Runtime
 from deployments.runtimes import Phase as RuntimePhase
+from deployments.runtimes.printable import printable
 from deployments.staging import instance_spec
 
 DRAIN_SECONDS = 3
@@ -217,7 +218,7 @@ def _end_lost(row: Instance, memory: Memory) -> InstanceStatus:
 
 def _last_lines(house: Runtime, name: str, memory: Memory) -> tuple[str, ...]:
     lines = house.logs(name, since=datetime.fromtimestamp(memory.began_at, UTC))
-    return tuple(line.text for line in deque(lines, maxlen=EVIDENCE_LINES))
+    return tuple(printable(line.text) for line in deque(lines, maxlen=EVIDENCE_LINES))
 
 
 def _noted(row: Instance) -> InstanceStatus:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deployments.runtimes import LogLine
 from deployments.runtimes.launcher import data_start
+from deployments.runtimes.printable import printable
 
 STAMP = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 BLOCK_BYTES = 1 << 16
@@ -46,7 +47,7 @@ def last_lines(folder: Path, *, from_offset: int = 0) -> tuple[str, ...]:
             line for line in _split([log.read()], keep_unfinished=True) if line.strip(b" \0\r")
         ]
         return tuple(
-            line.decode(errors="replace")[:EVIDENCE_LINE_LENGTH]
+            printable(line.decode(errors="replace")[:EVIDENCE_LINE_LENGTH])
             for line in lines[-EVIDENCE_LINES:]
         )
     return ()

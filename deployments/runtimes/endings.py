@@ -11,6 +11,9 @@ from deployments.runtimes.records import ServerStatus
 
 OUT_OF_MEMORY_SIGNS = ("MemoryError", "std::bad_alloc", "Cannot allocate memory")
 
+# Not all that can be sent have a name.
+SIGNAL_NAMES: dict[int | None, str] = {each.value: each.name for each in signal.Signals}
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -37,11 +40,13 @@ class Ending:
         if self.server.state == "failed" and self.server.code:
             return self.server.code, self.server.message
         code = "ResourceNotReady"
-        if self.signal_number:
-            name = signal.Signals(self.signal_number).name
+        if self.signal_number in SIGNAL_NAMES:
+            name = SIGNAL_NAMES[self.signal_number]
             return code, f"The inference server was ended by {name}."
         if self.exit_code is not None:
             return code, f"The inference server ended with code {self.exit_code}."
+        if self.signal_number:
+            return code, f"The inference server was ended by signal {self.signal_number}."
         return code, "The inference server is gone; how it ended is not known."
 
     def _speaks_of_memory(self) -> bool:

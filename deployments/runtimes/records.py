@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployments.runtimes.printable import printable
+
 STATUS_BYTES = 1 << 16
 MESSAGE_LENGTH = 1000
 EVIDENCE_LINES = 12
@@ -44,17 +46,19 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 def read_server_status(path: Path) -> ServerStatus:
     """The instance writes this file, so it may be a link, a pipe, huge, or nonsense: then it says nothing."""
-    value: object = None
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                value = json.loads(file.read(STATUS_BYTES))
-    return server_status_of(value)
+                return told_status(file.read(STATUS_BYTES))
+    return ServerStatus()
 
 
-def server_status_of(value: object) -> ServerStatus:
-    """The same from what was read elsewhere."""
+def told_status(text: str | bytes) -> ServerStatus:
+    """The same from what was read elsewhere: JSON, if it is honest."""
+    value: object = None
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
     if not isinstance(value, dict):
         return ServerStatus()
     evidence = value.get("evidence")
@@ -62,7 +66,7 @@ def server_status_of(value: object) -> ServerStatus:
         evidence = evidence.splitlines()
     if not isinstance(evidence, list):
         evidence = []
-    lines = [str(line)[:MESSAGE_LENGTH] for line in evidence[-EVIDENCE_LINES:]]
+    lines = [_text(line)[:MESSAGE_LENGTH] for line in evidence[-EVIDENCE_LINES:]]
     return ServerStatus(
         state=_text(value.get("state"))[:32],
         code=_text(value.get("code"))[:64],
@@ -72,4 +76,4 @@ def server_status_of(value: object) -> ServerStatus:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return printable(value) if isinstance(value, str) else ""

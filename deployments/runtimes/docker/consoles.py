@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import struct
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from docker.errors import APIError
 
 from deployments.runtimes import LogLine
 from deployments.runtimes.docker.engines import Engine
-from deployments.runtimes.records import EVIDENCE_LINES, ServerStatus, server_status_of
+from deployments.runtimes.printable import printable
+from deployments.runtimes.records import EVIDENCE_LINES, ServerStatus, told_status
 
 STATUS_MARK = "\x1eportico-status "
 """What `inference_server.status` puts before its state: for us, and for nobody else to see."""
@@ -57,10 +57,9 @@ def last_words(
         for line in _lines(_reader(reply)):
             text, mark, told = line.text.partition(STATUS_MARK)
             if mark:
-                with contextlib.suppress(ValueError):
-                    status = server_status_of(json.loads(told))
+                status = told_status(told)
             if text.strip():
-                texts.append(text[:LINE_LENGTH])
+                texts.append(printable(text[:LINE_LENGTH]))
     return status, tuple(texts[-EVIDENCE_LINES:])
 
 

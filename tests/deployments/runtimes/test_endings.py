@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from deployments.runtimes import load
 from deployments.runtimes.endings import Ending, in_words
 from deployments.runtimes.fake import FakeRuntime
 from deployments.runtimes.limits import MemoryFigures
-from deployments.runtimes.records import ServerStatus, read_server_status
+from deployments.runtimes.printable import printable
+from deployments.runtimes.records import ServerStatus, read_server_status, told_status
 
 GIB = 1024**3
 FAILED = ServerStatus(state="failed", code="UserScriptImportError", message="No module 'x'.")
@@ -45,6 +47,16 @@ ENDED = Ending(server=ServerStatus(), memory=CALM, memory_limit_bytes=2 * GIB)
             "ResourceNotReady",
             "The inference server ended with code 1.",
         ),
+        (
+            replace(ENDED, signal_number=40),
+            "ResourceNotReady",
+            "The inference server was ended by signal 40.",
+        ),
+        (
+            replace(ENDED, signal_number=33, exit_code=161),
+            "ResourceNotReady",
+            "The inference server ended with code 161.",
+        ),
         (ENDED, "ResourceNotReady", "The inference server is gone; how it ended is not known."),
     ],
 )
@@ -56,11 +68,39 @@ def test_sizes_are_written_as_people_read_them() -> None:
     assert [in_words(size) for size in (96 * 1024**2, 2 * GIB)] == ["96 MiB", "2.0 GiB"]
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"state": 7, "evidence": {}}', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", '{"state": 7, "evidence": {}}', "\udcff", "[" * 60_000]
+)
 def test_a_status_file_of_nonsense_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text, errors="surrogateescape")
 
     assert read_server_status(tmp_path / "status.json") == ServerStatus()
+
+
+def test_what_a_status_says_can_be_stored_and_shown() -> None:
+    told = {
+        "code": "x\0",
+        "message": "\x1b[31mred\x1b[0m \ud800",
+        "evidence": ["a\x9b\tb", "\x07"],
+    }
+    status = told_status(json.dumps(told))
+    assert (status.code, status.message) == ("x\ufffd", "red \ufffd")
+    assert status.evidence == ("a\ufffd\tb", "\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zürich 東京 \N{GRINNING FACE}", "Zürich 東京 \N{GRINNING FACE}"),
+        ("one\ntwo\tthree", "one\ntwo\tthree"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]0;a title without end", ""),
+        ("\x1b[2J\x1b[1;1Hcleared", "cleared"),
+        ("a lonely \x1b", "a lonely \ufffd"),
+    ],
+)
+def test_nothing_for_a_terminal_is_left_in_a_text(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 def test_a_status_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
