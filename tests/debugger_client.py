@@ -15,8 +15,8 @@ SECONDS = 30.0
 class DebuggerClient:
     """One attached debugger."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._file = connection.makefile("rwb")
+    def __init__(self, file: Any) -> None:
+        self._file = file
         self._sequence = 0
         self._seen: list[dict[str, Any]] = []
 
@@ -101,5 +101,6 @@ def debugger(host: str, port: int) -> Iterator[DebuggerClient]:
         except OSError:
             assert time.monotonic() < until, f"no debugger can attach at {host}:{port}"
             time.sleep(0.05)
-    with connection:
-        yield DebuggerClient(connection)
+    # The file holds the connection open, too.
+    with connection, connection.makefile("rwb") as file:
+        yield DebuggerClient(file)

@@ -31,6 +31,7 @@ class FetchedModel:
     path: Path
     name: str
     version: str
+    type: str = "custom_model"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Assets:
         inside = list((target / str(found.name)).iterdir())
         if len(inside) != 1:
             raise MissingFault(f"The model '{reference}' has no files on the portal.")
-        return FetchedModel(inside[0], str(found.name), str(found.version))
+        return FetchedModel(inside[0], str(found.name), str(found.version), str(found.type))
 
     def environment(self, reference: str) -> Environment:
         """A registered environment; the SDK's own error when there is none."""

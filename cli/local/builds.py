@@ -1,69 +1,68 @@
-"""Builds environments by the program that the portal builds them with: nothing of the house is imported."""
+"""Builds environments and images by the programs that the portal builds them with: nothing of the house is imported."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.faults import ClientFault
+from cli.local import engine, programs
 from cli.local.failures import DeploymentFailed
 from cli.local.packages import package_settings
+from cli.local.programs import Tell
 from cli.local.records import Failure, environments_root
 
-PROGRAM = "deployments.environments"
+ENVIRONMENTS, IMAGES = "deployments.environments", "deployments.images"
 
 
 @dataclass(frozen=True)
-class BuiltEnvironment:
-    python: Path
+class Built:
+    """What the workers' interpreter is in: an environment of this machine, or an image."""
+
+    python: str
+    """Path of the interpreter, inside the image if there is one; empty for a custom container."""
     warnings: tuple[str, ...]
+    image: str = ""
 
 
-def build(
-    spec: Mapping[str, str], *, script: Path, tell: Callable[[str], None]
-) -> BuiltEnvironment:
+def build(spec: Mapping[str, str], *, script: Path | None, tell: Tell) -> Built:
     """The environment for `spec` (`conda_text` and `folder`, or `curated_name`, or nothing), built if it is missing.
 
     `tell` gets the lines of the build log. Raises `DeploymentFailed`.
     """
+    environments_root().mkdir(mode=0o700, parents=True, exist_ok=True)
     order = {
         "root": str(environments_root()),
         "spec": dict(spec),
         "settings": {**package_settings(), "for_others": False},
-        "script": str(script),
+        "script": str(script or ""),
     }
-    environments_root().mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Without the working directory on its path: a module there must not stand in for one of ours.
-    command = [sys.executable, "-P", "-m", PROGRAM]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdin is not None and program.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended already, and says why
-            program.stdin.write(json.dumps(order))
-            program.stdin.close()
-        said: dict[str, Any] = {}
-        for line in program.stdout:
-            said = json.loads(line)
-            if "log" in said:
-                tell(said["log"])
-    if "built" in said:
-        return BuiltEnvironment(Path(said["built"]["python"]), tuple(said["built"]["warnings"]))
+    built = _answer(programs.run(ENVIRONMENTS, order, tell=tell))
+    return Built(built["python"], tuple(built["warnings"]))
+
+
+def build_image(spec: Mapping[str, Any], *, tell: Tell) -> Built:
+    """The image for `spec` (by the names of the program's orders), made or fetched if it is missing."""
+    order = {
+        **engine.marks(),
+        "spec": dict(spec),
+        "settings": {**package_settings(), "for_others": False},
+    }
+    built = _answer(programs.run(IMAGES, order, tell=tell))
+    return Built(built["python"], tuple(built["warnings"]), built["reference"])
+
+
+def _answer(said: Mapping[str, Any]) -> dict[str, Any]:
     if "failed" in said:
-        raise DeploymentFailed(_failure(said["failed"]))
-    raise ClientFault(
-        f"The environment could not be built: '{' '.join(command)}' ended with code {program.returncode}; what it "
-        "said is above."
-    )
-
-
-def _failure(failed: Mapping[str, Any]) -> Failure:
-    return Failure(
-        failed["code"], failed["message"], tuple(failed["evidence"]), tuple(failed["fixes"])
-    )
+        failed = said["failed"]
+        raise DeploymentFailed(
+            Failure(
+                failed["code"],
+                failed["message"],
+                tuple(failed["evidence"]),
+                tuple(failed["fixes"]),
+            )
+        )
+    built: dict[str, Any] = said["built"]
+    return built

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cli.faults import UsageFault
-from cli.local import lifecycle, records, server
+from cli.local import editor, lifecycle, records, running
 from cli.table import load
 
 READING = "cli.local.reading#"
@@ -18,7 +18,7 @@ Scope = Mapping[str, str]
 
 
 def create(scope: Scope, **values: Any) -> dict[str, Any]:
-    """One of the same name is replaced. The flags for traffic, waiting and GPUs change nothing here."""
+    """One of the same name is replaced. The flags for traffic and waiting change nothing here."""
     return _bring_up(scope, load(f"{READING}deployment_of")(values), values)
 
 
@@ -52,25 +52,27 @@ def delete(scope: Scope, name: str, endpoint_name: str, **_: Any) -> None:
 def get_logs(
     scope: Scope, name: str, endpoint_name: str, lines: int, container: str | None
 ) -> str:
-    """The end of the server's console since its last start."""
+    """The end of the server's (or the container's) console since its last start."""
     if container not in {None, "inference-server"}:
         raise UsageFault(
             f"--container is '{container}'. A local deployment has the log of its inference-server only."
         )
     if lines < 1:
         raise UsageFault(f"--lines is {lines}. It must be at least 1.")
-    return "\n".join(server.tail(lifecycle.find(endpoint_name, name), lines))
+    return "\n".join(running.tail(lifecycle.find(endpoint_name, name), lines))
 
 
 def _bring_up(scope: Scope, deployment: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    if values["vscode_debug"]:
-        raise UsageFault(
-            "--vscode-debug opens a container, which needs Docker. Without: add debugpy to the conda file, let the "
-            "debugger listen on a port (in VS Code an 'attach' configuration with 'listen'), and add --set "
-            "environment_variables.AZUREML_DEBUG_PORT=<port>: the script connects to it before init()."
-        )
-    sign_in = partial(load(f"{READING}sign_in"), scope)
-    return lifecycle.answer_of(lifecycle.bring_up(deployment, sign_in=sign_in, tell=_tell))
+    record = lifecycle.bring_up(
+        deployment,
+        sign_in=partial(load(f"{READING}sign_in"), scope),
+        tell=_tell,
+        wants_gpu=values["local_enable_gpu"],
+        is_debugged=values["vscode_debug"],
+    )
+    if record.debug_port:
+        editor.prepare(record, tell=_tell)
+    return lifecycle.answer_of(record)
 
 
 def _tell(line: str) -> None:

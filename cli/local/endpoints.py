@@ -84,7 +84,7 @@ def invoke(
         )
     connection = http.client.HTTPConnection("127.0.0.1", record.port)
     try:
-        connection.request("POST", "/score", body, {"Content-Type": "application/json"})
+        connection.request("POST", record.scoring_path, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.faults import MissingFault
-from cli.local import builds, records, server
+from cli.local import builds, choice, records, running
 from cli.local.assets import Assets
+from cli.local.builds import Built
 from cli.local.failures import DeploymentFailed
 from cli.local.records import DeploymentRecord, EndpointRecord, Failure
 from cli.local.wishes import Wish, wish_of, yaml_of
@@ -27,7 +27,12 @@ Tell = Callable[[str], None]
 
 
 def bring_up(
-    deployment: OnlineDeployment, *, sign_in: Callable[[], MLClient], tell: Tell
+    deployment: OnlineDeployment,
+    *,
+    sign_in: Callable[[], MLClient],
+    tell: Tell,
+    wants_gpu: bool = False,
+    is_debugged: bool = False,
 ) -> DeploymentRecord:
     """Build the environment, start the server, wait until it is ready; replaces one of the same name.
 
@@ -50,16 +55,19 @@ def bring_up(
             )
         assets = Assets(new.folder / "fetched", sign_in)
         try:
-            wish, python = _prepare(deployment, assets, tell)
+            wish = wish_of(deployment, assets, wants_gpu=wants_gpu, is_debugged=is_debugged)
+            runtime, built = _prepare(wish, tell)
         except BaseException:
             if before is None:
                 _forget(new, with_endpoint=not has_endpoint)
             raise
         if before is not None:
-            new = records.write_deployment(new)
-            server.stop(before)
-        tell("Starting the server, and init() of the scoring script in it")
-        new, failure = server.bring_up(new, wish, python, own)
+            # What is stopped is known by where it ran, until something else runs.
+            records.write_deployment(replace(new, runtime=before.runtime))
+            running.stop(before)
+        new = running.prepared(replace(new, runtime=runtime), before, wish)
+        tell(_starting(new, wish))
+        new, failure = running.bring_up(new, wish, built, own)
         assets.forget_older()
         return _settle(new, failure, tell)
 
@@ -69,7 +77,7 @@ def remove(endpoint_name: str, name: str) -> None:
     with records.work_on(endpoint_name, name):
         record = records.read_deployment(endpoint_name, name)
         if record is not None:
-            server.stop(record)
+            running.stop(record)
         records.forget_deployment(endpoint_name, name)
 
 
@@ -81,7 +89,7 @@ def state_of(record: DeploymentRecord) -> tuple[str, Failure | None]:
         return records.FAILED, CANCELED
     if record.state == records.FAILED:
         return records.FAILED, record.failure
-    failure = server.failure_now(record)
+    failure = running.failure_now(record)
     return (records.FAILED, failure) if failure else (records.SUCCEEDED, None)
 
 
@@ -117,7 +125,8 @@ def answer_of(record: DeploymentRecord) -> dict[str, Any]:
         "instance_count": 1,
         "provisioning_state": state,
         "scoring_uri": record.scoring_uri if state == records.SUCCEEDED else None,
-        "log_file": str(record.console),
+        "local_runtime": record.runtime,
+        "log_file": str(record.console) if record.runtime == records.PROCESS else None,
     }
     if failure is not None:
         answer["error"] = {
@@ -128,15 +137,26 @@ def answer_of(record: DeploymentRecord) -> dict[str, Any]:
     return answer
 
 
-def _prepare(deployment: OnlineDeployment, assets: Assets, tell: Tell) -> tuple[Wish, Path]:
-    wish = wish_of(deployment, assets)
-    for warning in wish.warnings:
+def _prepare(wish: Wish, tell: Tell) -> tuple[str, Built]:
+    """Where it is to run, and what in."""
+    runtime, warnings = choice.runtime_for(wish)
+    for warning in warnings:
         tell(f"Warning: {warning}")
-    tell("Building the environment")
-    built = builds.build(wish.environment, script=wish.code_dir / wish.script, tell=tell)
+    if runtime == records.DOCKER:
+        tell("Building the image")
+        built = builds.build_image(wish.surroundings.image_order(), tell=tell)
+    else:
+        tell("Building the environment")
+        script = wish.code_dir / wish.script if wish.code_dir and wish.script else None
+        built = builds.build(wish.surroundings.packages, script=script, tell=tell)
     for warning in built.warnings:
         tell(f"Warning: {warning}")
-    return wish, built.python
+    return runtime, built
+
+
+def _starting(record: DeploymentRecord, wish: Wish) -> str:
+    what = "the container" if record.runtime == records.DOCKER else "the server"
+    return f"Starting {what}{', and init() of the scoring script in it' if wish.script else ''}"
 
 
 def _settle(record: DeploymentRecord, failure: Failure | None, tell: Tell) -> DeploymentRecord:

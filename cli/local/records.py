@@ -29,6 +29,7 @@ from cli.faults import ClientFault
 from cli.names import checked_name
 
 CREATING, UPDATING, SUCCEEDED, FAILED = "Creating", "Updating", "Succeeded", "Failed"
+PROCESS, DOCKER = "process", "docker"
 # Long enough for those who only look whether somebody works.
 WAIT_SECONDS, PAUSE_SECONDS = 1.0, 0.02
 
@@ -45,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """One deployment as the last command left it; `pid` is its server's process."""
+    """One deployment as the last command left it; `pid` is its server's process, unless that is in a container."""
 
     endpoint_name: str
     name: str
@@ -57,6 +58,10 @@ class DeploymentRecord:
     pid: int = 0
     created_at: str = ""
     updated_at: str = ""
+    runtime: str = PROCESS
+    scoring_path: str = "/score"
+    debug_port: int = 0
+    """Where a debugger attaches; 0: nowhere."""
 
     @property
     def folder(self) -> Path:
@@ -72,7 +77,7 @@ class DeploymentRecord:
 
     @property
     def scoring_uri(self) -> str:
-        return f"http://localhost:{self.port}/score"
+        return f"http://localhost:{self.port}{self.scoring_path}"
 
 
 @dataclass(frozen=True)

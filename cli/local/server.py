@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,12 +18,14 @@ from typing import Any
 import psutil
 
 from cli.local.assets import FetchedModel
+from cli.local.builds import Built
+from cli.local.debugger import brought
+from cli.local.ports import free_port, usual_port
 from cli.local.records import DeploymentRecord, Failure, write_deployment
+from cli.local.surroundings import MLFLOW, TRITON
 from cli.local.wishes import Wish
 
 PROGRAM = "inference_server"
-PORT_VARIABLE = "PORTICO_LOCAL_PORT"
-USUAL_PORT = 5001
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
 EVIDENCE_LINES = 12
@@ -52,7 +53,7 @@ class Status:
 
 
 def bring_up(
-    record: DeploymentRecord, wish: Wish, python: Path, own: Mapping[str, str]
+    record: DeploymentRecord, wish: Wish, built: Built, own: Mapping[str, str]
 ) -> tuple[DeploymentRecord, Failure | None]:
     """Start the server on the record's port, or a free one where that is taken, and wait until it is ready.
 
@@ -60,10 +61,11 @@ def bring_up(
     under the record before.
     """
     model_dir = _lay_out(record, wish.model)
-    environment = _environment(own, wish, python, model_dir)
-    wanted, failure = record.port or _usual_port(), None
+    python = Path(built.python)
+    environment = _environment(own, record, wish, python, model_dir)
+    wanted, failure = record.port or usual_port(), None
     for _ in range(PORT_TRIES):
-        port = wanted if _is_free(wanted) else _free_port()
+        port = free_port(wanted)
         record = _start(replace(record, port=port), wish, python, model_dir, environment)
         # Whoever comes after us, should we be killed while we wait, must find the process.
         record = write_deployment(record)
@@ -97,7 +99,7 @@ def _failure_of(record: DeploymentRecord, *, within_seconds: float) -> Failure |
         "ResourceNotReady",
         f"No worker was ready after {within_seconds:.0f} seconds.",
         tail(record, EVIDENCE_LINES),
-        ("Give init() more time with readiness_probe.failure_threshold", _look_at_log(record)),
+        ("Give init() more time with readiness_probe.failure_threshold", look_at_log(record)),
     )
 
 
@@ -176,7 +178,7 @@ def _ended(record: DeploymentRecord, status: Status) -> Failure:
             status.code,
             status.message,
             status.evidence or tail(record, EVIDENCE_LINES),
-            (_look_at_log(record),),
+            (look_at_log(record),),
         )
     return Failure(
         "ServerEnded",
@@ -184,12 +186,12 @@ def _ended(record: DeploymentRecord, status: Status) -> Failure:
         tail(record, EVIDENCE_LINES),
         (
             f"Start it again: portico ml online-deployment update --local -e {record.endpoint_name} -n {record.name}",
-            _look_at_log(record),
+            look_at_log(record),
         ),
     )
 
 
-def _look_at_log(record: DeploymentRecord) -> str:
+def look_at_log(record: DeploymentRecord) -> str:
     return f"Read the log: portico ml online-deployment get-logs --local -e {record.endpoint_name} -n {record.name}"
 
 
@@ -202,14 +204,17 @@ def _start(
 ) -> DeploymentRecord:
     record.status.unlink(missing_ok=True)
     options: dict[str, object] = {
-        "entry_script": wish.code_dir / wish.script,
         "host": "127.0.0.1",
         "port": record.port,
         "python": python,
         "status_file": record.status,
     }
-    if model_dir is not None:
+    if wish.code_dir is not None and wish.script is not None:
+        options["entry_script"] = wish.code_dir / wish.script
+    if model_dir is not None and wish.model is not None:
         options["model_dir"] = model_dir
+        if wish.served_alone == TRITON:
+            options["model_repository"] = model_dir / wish.model.path.name
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     descriptor = os.open(
         record.console, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600
@@ -218,7 +223,7 @@ def _start(
         process = subprocess.Popen(
             # Without the working directory on its path: modules of the user must not stand in for the server's.
             [sys.executable, "-P", "-m", PROGRAM, *flags],
-            cwd=wish.code_dir,
+            cwd=wish.code_dir or record.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
@@ -232,17 +237,27 @@ def _start(
 
 
 def _environment(
-    own: Mapping[str, str], wish: Wish, python: Path, model_dir: Path | None
+    own: Mapping[str, str],
+    record: DeploymentRecord,
+    wish: Wish,
+    python: Path,
+    model_dir: Path | None,
 ) -> dict[str, str]:
     """All the script sees; the user's own variables of the YAML win."""
     values = {name: own[name] for name in PASSED_ON if name in own}
     values["PATH"] = f"{python.parent}:{own.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
-    values["AML_APP_ROOT"] = str(wish.code_dir)
     # A compiled script beside the user's own would be taken for it, if that is changed within a second.
     values["PYTHONDONTWRITEBYTECODE"] = "1"
-    values["AZUREML_ENTRY_SCRIPT"] = str(wish.script)
-    if model_dir is not None:
+    if wish.code_dir is not None:
+        values["AML_APP_ROOT"] = str(wish.code_dir)
+        values["AZUREML_ENTRY_SCRIPT"] = str(wish.script)
+    if model_dir is not None and wish.model is not None:
         values["AZUREML_MODEL_DIR"] = str(model_dir)
+        if wish.served_alone == MLFLOW:
+            values["MLFLOW_MODEL_FOLDER"] = wish.model.path.name
+    if record.debug_port:
+        values["PORTICO_DEBUG_LISTEN"] = f"127.0.0.1:{record.debug_port}"
+        values["PORTICO_DEBUGPY"] = str(brought())
     return values | dict(wish.variables)
 
 
@@ -269,26 +284,3 @@ def _link_tree(source: Path, target: Path) -> None:
             _link_tree(Path(entry.path), target / entry.name)
         else:
             (target / entry.name).symlink_to(entry.path)
-
-
-def _usual_port() -> int:
-    """The genuine server's, unless PORTICO_LOCAL_PORT names another."""
-    named = os.environ.get(PORT_VARIABLE, "")
-    return int(named) if named.isdecimal() and 0 < int(named) < 65_536 else USUAL_PORT
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

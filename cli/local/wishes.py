@@ -14,83 +14,132 @@ import yaml
 from cli.faults import UsageFault
 from cli.local import records
 from cli.local.assets import Assets, FetchedModel
+from cli.local.surroundings import (
+    SERVED_ALONE,
+    Surroundings,
+    conda_path,
+    context_path,
+    plain,
+    surroundings_of,
+)
 from cli.names import checked_name
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import Environment, Model, OnlineDeployment
+    from azure.ai.ml.entities import Model, OnlineDeployment
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-CURATED = re.compile(r"(azureml:)?azureml-|azureml://registries/azureml", re.IGNORECASE)
 # Azure's readiness probe: until then a server may load its model.
 READY_SECONDS = 10 + 10 * 30
-DOCKER_LATER = "which needs Docker. Local deployments run as processes so far"
 
 
 @dataclass(frozen=True)
 class Wish:
     """All that is needed to build and start it; paths are absolute."""
 
-    code_dir: Path
-    script: Path
-    """Relative to the code."""
+    code_dir: Path | None
+    script: Path | None
+    """Relative to the code; without one the model, or a custom container, serves."""
     model: FetchedModel | None
-    environment: Mapping[str, str]
-    """As the builder takes it: `conda_text` with `folder`, `curated_name`, or nothing."""
-    warnings: tuple[str, ...] = ()
+    surroundings: Surroundings
     variables: Mapping[str, str] = field(default_factory=dict)
     ready_seconds: float = READY_SECONDS
     """How long the server may take until its first worker is ready."""
+    model_mount: str = ""
+    """Where a custom container finds the model; empty: where every container does."""
+    wants_gpu: bool = False
+    is_debugged: bool = False
+    """A debugger is to attach."""
+
+    @property
+    def calls_debugger(self) -> bool:
+        """Whether the script connects to a debugger that listens."""
+        return "AZUREML_DEBUG_PORT" in self.variables
+
+    @property
+    def served_alone(self) -> str:
+        """The type of a model that is served without a script; empty for all others."""
+        if self.code_dir is not None or self.surroundings.routes or self.model is None:
+            return ""
+        return self.model.type if self.model.type in SERVED_ALONE else ""
 
 
-def wish_of(deployment: OnlineDeployment, assets: Assets) -> Wish:
-    """Raises `UsageFault` for what is missing or needs more than a process; fetches assets of the portal."""
+def wish_of(
+    deployment: OnlineDeployment,
+    assets: Assets,
+    *,
+    wants_gpu: bool = False,
+    is_debugged: bool = False,
+) -> Wish:
+    """Raises `UsageFault` for what is missing or cannot be; fetches assets of the portal."""
     checked_name("endpoint", deployment.endpoint_name)
     checked_name("deployment", deployment.name)
     base = Path(deployment.base_path)
-    code_dir, script = _code(deployment, base)
-    environment, warnings = _environment(deployment, assets)
-    return Wish(
+    variables = _variables(deployment.environment_variables or {})
+    code = _code(deployment, base)
+    model = _model(deployment.model, base, assets)
+    surroundings = surroundings_of(
+        deployment.environment, assets, base=base, model=model, has_code=code is not None
+    )
+    code_dir, script = code or (None, None)
+    wish = Wish(
         code_dir=code_dir,
         script=script,
-        model=_model(deployment.model, base, assets),
-        environment=environment,
-        warnings=warnings,
-        variables=_variables(deployment.environment_variables or {}),
-        ready_seconds=_ready_seconds(
-            deployment.readiness_probe, deployment.environment_variables or {}
-        ),
+        model=model,
+        surroundings=surroundings,
+        variables=variables,
+        ready_seconds=_ready_seconds(deployment.readiness_probe, variables),
+        model_mount=str(getattr(deployment, "model_mount_path", None) or ""),
+        wants_gpu=wants_gpu,
+        is_debugged=is_debugged,
     )
+    _check(wish)
+    return wish
+
+
+def _check(wish: Wish) -> None:
+    is_custom = wish.surroundings.routes is not None
+    if wish.code_dir is None and not is_custom and not wish.served_alone:
+        raise UsageFault(
+            "The deployment has no scoring script. Give code_configuration.code and .scoring_script, a model of type "
+            "mlflow_model or triton_model, or an environment with inference_config."
+        )
+    if wish.is_debugged and is_custom:
+        raise UsageFault(
+            "--vscode-debug attaches to the workers of the inference server, and a custom container brings a server "
+            "of its own. Let that listen for a debugger."
+        )
+    if wish.is_debugged and wish.code_dir is None:
+        raise UsageFault("--vscode-debug needs a scoring script, and the deployment has none.")
+    if wish.is_debugged and wish.calls_debugger:
+        raise UsageFault(
+            "--vscode-debug and AZUREML_DEBUG_PORT are two ways to debug. Remove one of them."
+        )
 
 
 def yaml_of(deployment: OnlineDeployment) -> dict[str, Any]:
     """The SDK's own form of it, with absolute paths: the same again, wherever it is read."""
-    found: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(deployment._to_dict())))
+    found: dict[str, Any] = yaml.safe_load(yaml.safe_dump(plain(deployment._to_dict())))
     base = Path(deployment.base_path)
     code = found.get("code_configuration", {})
     if _is_local(code.get("code")):
         code["code"] = str((base / code["code"]).resolve())
     environment = found.get("environment")
-    conda_path = _conda_path(deployment.environment)
-    if isinstance(environment, dict) and conda_path is not None:
-        environment["conda_file"] = str(conda_path)
+    conda = conda_path(deployment.environment)
+    context = context_path(deployment.environment, base)
+    if isinstance(environment, dict) and conda is not None:
+        environment["conda_file"] = str(conda)
+    if isinstance(environment, dict) and context is not None:
+        environment["build"]["path"] = str(context)
     return found
 
 
-def _plain(value: Any) -> Any:
-    """The same as lists, dictionaries and texts, which every YAML writer knows."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _code(deployment: OnlineDeployment, base: Path) -> tuple[Path, Path]:
+def _code(deployment: OnlineDeployment, base: Path) -> tuple[Path, Path] | None:
     code = deployment.code_configuration
-    if code is None or not code.scoring_script:
+    if code is None:
+        return None
+    if not code.scoring_script:
         raise UsageFault(
-            "The deployment has no scoring script. Local deployments need code_configuration.code and "
-            ".scoring_script; models without code (MLflow, Triton) run on the portal."
+            "code_configuration has no scoring_script. Name the script in the folder, such as score.py."
         )
     if not _is_local(code.code):
         raise UsageFault(
@@ -127,52 +176,8 @@ def _model(model: Model | str | None, base: Path, assets: Assets) -> FetchedMode
             f"model.path is '{model.path}': {path} also holds the records of local deployments. Put the model into a "
             "folder of its own."
         )
-    return FetchedModel(path, str(model.name), str(model.version or 1))
-
-
-def _environment(
-    deployment: OnlineDeployment, assets: Assets
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    environment = deployment.environment
-    if environment is None:
-        return {}, ()
-    if isinstance(environment, str):
-        if CURATED.match(environment):
-            return {"curated_name": environment}, ()
-        environment = assets.environment(environment)
-    return _described(environment)
-
-
-def _described(environment: Environment) -> tuple[dict[str, str], tuple[str, ...]]:
-    if environment.inference_config:
-        raise UsageFault(
-            f"The environment is a custom container (inference_config), {DOCKER_LATER}. Deploy it to the portal."
-        )
-    if environment.build is not None and environment.build.path:
-        raise UsageFault(
-            f"The environment has a Docker build context, {DOCKER_LATER}. Give a conda file instead."
-        )
-    if environment.conda_file:
-        warning = (
-            f"The image {environment.image} is not used: local deployments are processes with the packages of the "
-            "conda file."
-        )
-        return _conda(environment), (warning,) if environment.image else ()
-    # Azure's own inference images are known by the packages they bring.
-    return {"curated_name": str(environment.image)}, ()
-
-
-def _conda(environment: Environment) -> dict[str, str]:
-    """The file as it is written, which `-r more.txt` in it is relative to; else what the SDK has read."""
-    path = _conda_path(environment)
-    if path is not None:
-        return {"conda_text": path.read_text(encoding="utf-8"), "folder": str(path.parent)}
-    return {"conda_text": yaml.safe_dump(_plain(environment.conda_file), sort_keys=False)}
-
-
-def _conda_path(environment: Environment | str | None) -> Path | None:
-    path = getattr(environment, "_conda_file_path", None)
-    return Path(path).resolve() if path is not None and Path(path).is_file() else None
+    kind = str(model.type or "custom_model")
+    return FetchedModel(path, str(model.name), str(model.version or 1), kind)
 
 
 def _variables(variables: Mapping[str, Any]) -> dict[str, str]:
@@ -186,7 +191,7 @@ def _variables(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ready_seconds(probe: Any, variables: Mapping[str, Any]) -> float:
-    if "AZUREML_DEBUG_PORT" in variables:
+    if "AZUREML_DEBUG_PORT" in variables or variables.get("PORTICO_DEBUG_WAIT") == "true":
         return math.inf
     if probe is None:
         return READY_SECONDS

@@ -8,29 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from cli.client import run
+from tests.cli.local_user import OWN_MINOR, SECONDS, Local, wait_for
+from tests.debugger_client import debugger
 from tests.house import ROOT
 
 # The SDK's own warnings tell nothing of ours.
 pytestmark = [pytest.mark.real, pytest.mark.sdk, pytest.mark.filterwarnings("ignore")]
 
-OWN_MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
-SECONDS = 120
-# Ctrl-C reaches it even where the tests run in the background of a shell.
-COMMAND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from cli.__main__ import main; main()"
-)
 SCRIPT = """
 import json, logging, os, sys
 
@@ -46,88 +37,6 @@ def run(data):
 """
 FAILING = "def init():\n    raise FileNotFoundError('weights.bin')\n\ndef run(data):\n    pass\n"
 SLOW = "import time\n\ndef init():\n    print('waiting', flush=True)\n    time.sleep(600)\n\ndef run(data):\n    pass\n"
-
-
-@dataclass
-class Local:
-    """The command line of a user who is signed in nowhere, with a project of theirs."""
-
-    home: Path
-    project: Path
-    endpoint: str
-    capture: pytest.CaptureFixture[str]
-    log: pytest.LogCaptureFixture
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A command in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "ml", *words],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def refused(self, *words: str) -> tuple[int, str]:
-        """Exit code and what was said."""
-        self.log.clear()
-        code = run("ml", list(words))
-        return code, self.capture.readouterr().err + self.log.text
-
-    def ask(self, *words: str) -> Any:
-        """What a command that succeeds answers. Here, not in a process: the SDK takes seconds to load."""
-        code = run("ml", list(words))
-        said = self.capture.readouterr()
-        assert code == 0, said.err + self.log.text
-        return json.loads(said.out) if said.out.strip() else None
-
-    def deployment(self, verb: str, *words: str) -> Any:
-        return self.ask("online-deployment", verb, "--local", *words)
-
-    def create(self, name: str = "blue", *words: str) -> Any:
-        file = str(self.project / "deployment.yml")
-        return self.deployment("create", "-f", file, "-n", name, *words)
-
-    def show(self, name: str = "blue") -> Any:
-        return self.deployment("show", "-e", self.endpoint, "-n", name)
-
-    def logs(self, *words: str) -> Any:
-        place = ("-e", self.endpoint, "-n", "blue")
-        return self.deployment("get-logs", *place, *words, "-o", "json")
-
-    def invoke(self, *words: str) -> Any:
-        request = str(self.project / "request.json")
-        words = ("-n", self.endpoint, "-r", request, *words)
-        return json.loads(self.ask("online-endpoint", "invoke", "--local", *words))
-
-    def servers(self) -> list[psutil.Process]:
-        """Those that answer for this home."""
-        return [
-            process
-            for process in psutil.process_iter()
-            if any(str(self.folder) in word for word in cmdline(process))
-            and "inference_server" in cmdline(process)
-        ]
-
-    @property
-    def folder(self) -> Path:
-        return self.home / "local" / "endpoints" / self.endpoint
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    """Empty for what has ended."""
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until, f"it did not {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +76,7 @@ def local(
         """
     )
     monkeypatch.setenv("PORTICO_CONFIG_DIR", str(home))
+    monkeypatch.setenv("PORTICO_LOCAL_RUNTIME", "process")
     user = Local(home, project, endpoint, capfd, caplog)
     yield user
     if user.folder.exists():
@@ -383,6 +293,41 @@ def test_packages_come_from_where_the_machine_gets_them(local: Local) -> None:
     score.write_text(SCRIPT.replace('"who":', '"six": __import__("six").__name__, "who":'))
     local.create()
     assert local.invoke()["six"] == "six"
+
+
+def test_a_debugger_attaches_to_the_script(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(local.project)
+    opened = local.project / "opened"
+    (local.project / "bin").mkdir()
+    editor = local.project / "bin" / "code"
+    editor.write_text(f'#!/bin/sh\necho "$@" > {opened}\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{editor.parent}:{os.environ['PATH']}")
+    script = local.project / "code" / "score.py"
+    local.create("blue", "--vscode-debug")
+    assert opened.read_text().split() == [str(local.project), str(script)]
+    launch = json.loads((local.project / ".vscode" / "launch.json").read_text())
+    (entry,) = launch["configurations"]
+    line = SCRIPT.splitlines().index("def run(data):") + 2
+    with (
+        debugger(entry["connect"]["host"], entry["connect"]["port"]) as attached,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        attached.attach({str(script): line})
+        future = threads.submit(local.invoke)
+        path, stopped, variables = attached.wait_for_stop()
+        assert (path, stopped) == (str(script), line)
+        assert "rows" in variables["data"]
+        attached.go_on()
+        assert future.result()["got"] == {"rows": [1]}
+    # An update without the flag ends it.
+    local.deployment("update", "-e", local.endpoint, "-n", "blue")
+    wait_for(lambda: is_free(entry["connect"]["port"]), "stop listening")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_neither_django_nor_the_house_is_loaded(local: Local) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import yaml
 
 from cli.faults import UsageFault
 from cli.local.assets import Assets, Reference, parse
+from cli.local.choice import runtime_for
+from cli.local.engine import Engine
 from cli.local.failures import card
 from cli.local.records import Failure
+from cli.local.surroundings import Routes, Surroundings
 from cli.local.wishes import Wish, wish_of, yaml_of
 
 # The SDK's own, and those of the library it reads YAML with.
@@ -85,14 +89,15 @@ def test_paths_are_relative_to_the_file(project: Project) -> None:
 
 def test_the_conda_file_is_taken_as_it_stands_with_its_own_folder(project: Project) -> None:
     wish = project.wish()
-    assert wish.environment["conda_text"].startswith("# mine\n")
-    assert wish.environment["folder"] == str(project.folder / "conda")
-    assert IMAGE in wish.warnings[0]
+    packages = wish.surroundings.packages
+    assert packages["conda_text"].startswith("# mine\n")
+    assert packages["folder"] == str(project.folder / "conda")
+    assert wish.surroundings.image == IMAGE
 
 
 def test_conda_written_into_the_deployment_needs_no_file(project: Project) -> None:
     inline = {"conda_file": {"dependencies": ["python=3.11"]}, "image": IMAGE}
-    told = yaml.safe_load(project.wish(environment=inline).environment["conda_text"])
+    told = yaml.safe_load(project.wish(environment=inline).surroundings.packages["conda_text"])
     assert told == {"dependencies": ["python=3.11"]}
 
 
@@ -105,18 +110,23 @@ def test_conda_written_into_the_deployment_needs_no_file(project: Project) -> No
 )
 def test_curated_environments_are_known_without_a_portal(project: Project, curated: str) -> None:
     wish = project.wish(environment=curated)
-    assert wish.environment["curated_name"].endswith(curated.removeprefix("azureml:"))
+    assert wish.surroundings.packages["curated_name"].endswith(curated.removeprefix("azureml:"))
     again = yaml_of(project.load(environment=curated))
-    assert wish_of_yaml(project, again).environment == wish.environment
+    assert wish_of_yaml(project, again).surroundings == wish.surroundings
 
 
 def test_an_image_of_azures_own_is_asked_for_by_its_name(project: Project) -> None:
     wish = project.wish(environment={"image": IMAGE})
-    assert wish.environment == {"curated_name": IMAGE}
+    assert wish.surroundings.packages == {"curated_name": IMAGE}
+    assert wish.surroundings.image_order() == {
+        "is_custom": False,
+        "image": IMAGE,
+        "environment": None,
+    }
 
 
 def test_without_an_environment_the_minimal_one_is_built(project: Project) -> None:
-    assert project.wish(environment=None).environment == {}
+    assert project.wish(environment=None).surroundings == Surroundings()
 
 
 def test_numbers_and_switches_become_texts_as_in_azure(project: Project) -> None:
@@ -167,13 +177,100 @@ def test_a_script_outside_its_folder_is_refused(project: Project) -> None:
     assert "not in the code folder" in project.refusal(code_configuration=code)
 
 
-def test_what_needs_docker_says_so(project: Project) -> None:
-    (project.folder / "Dockerfile").write_text("FROM scratch\n")
-    assert "needs Docker" in project.refusal(environment={"build": {"path": "."}})
-    route = {"port": 8080, "path": "/"}
-    routes = {"liveness_route": route, "readiness_route": route, "scoring_route": route}
-    custom = {"image": "example.com/x", "inference_config": routes}
-    assert "needs Docker" in project.refusal(environment=custom)
+ROUTE = {"port": 8080, "path": "score"}
+CUSTOM = {
+    "image": "example.com/x",
+    "inference_config": {
+        "liveness_route": {"port": 8081, "path": "/live"},
+        "readiness_route": {"port": 8081, "path": "/ready"},
+        "scoring_route": ROUTE,
+    },
+}
+
+
+def test_a_custom_container_says_where_it_answers(project: Project) -> None:
+    wish = project.wish(environment=CUSTOM, code_configuration=None)
+    assert wish.surroundings.routes == Routes(8080, "/score", "/ready", 8081)
+    order = wish.surroundings.image_order()
+    assert order == {"is_custom": True, "image": "example.com/x", "environment": None}
+
+
+def test_a_build_context_is_a_folder_of_this_machine(project: Project) -> None:
+    (project.folder / "docker").mkdir()
+    context = {"build": {"path": "docker", "dockerfile_path": "Two"}}
+    wish = project.wish(environment=context)
+    order = {"is_custom": False, "context": str(project.folder / "docker"), "dockerfile": "Two"}
+    assert wish.surroundings.image_order() == order
+    kept = yaml_of(project.load(environment=context))
+    assert wish_of_yaml(project, kept).surroundings == wish.surroundings
+
+
+def test_models_that_are_served_alone_bring_their_packages(project: Project) -> None:
+    model = {"path": "weights", "type": "mlflow_model"}
+    alone = {"model": model, "code_configuration": None, "environment": None}
+    assert "neither conda.yaml nor requirements.txt" in project.refusal(**alone)
+    (project.folder / "weights" / "conda.yaml").write_text("dependencies: [python=3.11]\n")
+    wish = project.wish(**alone)
+    assert wish.served_alone == "mlflow_model"
+    assert wish.surroundings.packages["conda_text"] == "dependencies: [python=3.11]\n"
+    triton = project.wish(**{**alone, "model": {"path": "weights", "type": "triton_model"}})
+    assert triton.surroundings.packages == {"curated_name": "triton-inference"}
+
+
+def chosen(wish: Wish, told: str, found: Engine, patch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The runtime and what is said about it."""
+    patch.setenv("PORTICO_LOCAL_RUNTIME", told)
+    patch.setattr("cli.local.choice.engine", lambda: found)
+    try:
+        runtime, warnings = runtime_for(wish)
+    except UsageFault as fault:
+        return "", str(fault)
+    return runtime, " ".join(warnings)
+
+
+def test_docker_runs_what_names_an_image_where_an_engine_answers(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, away = Engine(), Engine("The engine does not answer.")
+    image = project.wish()
+    packages = project.wish(environment="azureml:AzureML-sklearn-1.0-ubuntu20.04-py38-cpu@latest")
+    custom = project.wish(environment=CUSTOM, code_configuration=None)
+    assert chosen(image, "auto", there, monkeypatch) == ("docker", "")
+    runtime, said = chosen(image, "auto", away, monkeypatch)
+    assert (runtime, IMAGE in said, "does not answer" in said) == ("process", True, True)
+    assert chosen(packages, "auto", there, monkeypatch) == ("process", "")
+    assert chosen(packages, "docker", there, monkeypatch) == ("docker", "")
+    assert chosen(custom, "auto", there, monkeypatch) == ("docker", "")
+    for told, found in (("auto", away), ("process", there)):
+        runtime, said = chosen(custom, told, found, monkeypatch)
+        assert (runtime, "custom container, which needs Docker" in said) == ("", True)
+    assert "no container can be started" in chosen(packages, "docker", away, monkeypatch)[1]
+    assert "one of auto, docker, process" in chosen(image, "podman", there, monkeypatch)[1]
+
+
+def test_a_script_that_calls_a_debugger_is_a_process_of_the_machine(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = project.wish(environment_variables={"AZUREML_DEBUG_PORT": 5678})
+    assert chosen(wish, "auto", Engine(), monkeypatch)[0] == "process"
+
+
+def test_a_gpu_that_no_engine_has_is_told_before_anything_is_built(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = replace(project.wish(), wants_gpu=True)
+    assert "NVIDIA container toolkit" in chosen(wish, "auto", Engine(), monkeypatch)[1]
+    assert chosen(wish, "auto", Engine(has_gpus=True), monkeypatch)[0] == "docker"
+
+
+def test_only_scripts_are_debugged(project: Project) -> None:
+    assets = Assets(project.folder / "fetched", nobody)
+    custom = project.load(environment=CUSTOM, code_configuration=None)
+    with pytest.raises(UsageFault, match="a server of its own"):
+        wish_of(custom, assets, is_debugged=True)
+    calling = project.load(environment_variables={"AZUREML_DEBUG_PORT": 5678})
+    with pytest.raises(UsageFault, match="two ways to debug"):
+        wish_of(calling, assets, is_debugged=True)
 
 
 def test_a_model_folder_that_holds_our_own_records_is_refused(
