@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import ipaddress
+import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -155,6 +157,23 @@ def test_cut_off_means_no_way_out_and_only_the_gateways_way_in(
         assert not reaches(stand, cut_off.name, f"{own}:{port}")
     assert ask(address, "/score", method="POST", body="[1]") == (200, '"[1]"')
     stand.runtime.remove(cut_off.name)
+
+
+def test_the_metadata_of_a_cloud_is_out_of_reach(
+    stand: DockerStand, running: InstanceSpec
+) -> None:
+    """Whoever asks there gets the credentials of the machine."""
+    if os.geteuid() != 0:
+        pytest.skip("the firewall is root's")
+    metadata = f"169.254.77.{os.getpid() % 250 + 1}"
+    subprocess.run(["ip", "address", "add", f"{metadata}/32", "dev", "lo"], check=True)
+    try:
+        with listening(metadata) as port:
+            with socket.create_connection((metadata, port), 2):
+                pass
+            assert not reaches(stand, running.name, f"{metadata}:{port}")
+    finally:
+        subprocess.run(["ip", "address", "delete", f"{metadata}/32", "dev", "lo"], check=True)
 
 
 def test_a_container_ended_by_hand_is_told_and_starts_again(

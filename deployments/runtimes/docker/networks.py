@@ -34,13 +34,16 @@ def ensure(
 ) -> str:
     """The network's name, made if it was missing; `NoSubnetLeft` when there is no room for it.
 
-    One that is cut off is walled off from this machine, too, each time: firewalls forget.
+    It is walled off from a cloud's metadata, and one that is cut off from this machine, each time: firewalls forget.
     """
     name = _ensure(engine, installation, owner, is_cut_off=is_cut_off, pool=pool)
-    if is_cut_off and engine.is_local:
+    if engine.is_local:
         with engine.asking() as api:
-            for subnet in _subnets_of([api.inspect_network(name)]):
-                walls.build(str(subnet))
+            subnets = [str(subnet) for subnet in _subnets_of([api.inspect_network(name)])]
+        for subnet in subnets:
+            walls.close_metadata(subnet)
+            if is_cut_off:
+                walls.build(subnet)
     return name
 
 
@@ -92,7 +95,7 @@ def remove_unused(engine: Engine, installation: str, *, owner: int | None = None
             if network["Name"] not in used:
                 with contextlib.suppress(APIError):
                     api.remove_network(network["Id"])
-                    if network["Internal"] and engine.is_local:
+                    if engine.is_local:
                         for subnet in _subnets_of([network]):
                             walls.take_down(str(subnet))
 
