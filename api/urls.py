@@ -18,6 +18,7 @@ from api import (
     data,
     datastores,
     documents,
+    environment_builds,
     environments,
     instances,
     jobs,
@@ -43,6 +44,7 @@ ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
 INSTANCE = f"{DEPLOYMENT}/instances/<instance>"
+ENVIRONMENT = f"{WORKSPACE}/environments/<name>/versions/<version>"
 PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
 AUTHORIZATION = f"{WORKSPACE}/providers/{role_assignments.PROVIDER}"
 BATCH_ENDPOINT = f"{WORKSPACE}/batchEndpoints/<endpoint>"
@@ -207,6 +209,27 @@ urlpatterns = [
     ),
     *family(assets.MODELS, assets.ModelVersionDetail),
     *family(environments.ENVIRONMENTS, environments.EnvironmentVersionDetail),
+    arm(
+        f"{ENVIRONMENT}/check",
+        environment_builds.CheckEnvironment.as_view(),
+        "arm-check-environment",
+    ),
+    arm(f"{ENVIRONMENT}/builds", environment_builds.BuildList.as_view(), "arm-environment-builds"),
+    arm(
+        f"{ENVIRONMENT}/builds/<build>",
+        environment_builds.BuildDetail.as_view(),
+        "arm-environment-build",
+    ),
+    arm(
+        f"{ENVIRONMENT}/builds/<build>/cancel",
+        environment_builds.CancelBuild.as_view(),
+        "arm-cancel-environment-build",
+    ),
+    arm(
+        f"{ENVIRONMENT}/builds/<build>/getLog",
+        environment_builds.GetBuildLog.as_view(),
+        "arm-environment-build-log",
+    ),
     *family(assets.CODES, assets.CodeVersionDetail, assets.CodeVersionList),
     *family(data.DATA, data.DataVersionDetail),
     *family(components.COMPONENTS, components.ComponentVersionDetail),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cli.table import Argument, Command, argument, required
+from cli.table import Argument, Command, argument, required, switch
 from cli.tables import arguments as a
 
 GROUPS = {
@@ -15,6 +15,16 @@ GROUPS = {
     "ml component": "Components: steps for pipelines, registered with name and version.",
 }
 ASSET = "cli.ml.assets#"
+BUILD = "cli.ml.environment_builds#"
+BUILD_COLUMNS = {
+    "Id": "id",
+    "State": "state",
+    "Runtime": "runtime",
+    "Python": "python",
+    "SizeBytes": "sizeBytes",
+    "Started": "startTime",
+    "Ended": "endTime",
+}
 COLUMNS = {
     "Name": "name",
     "Version": "version|latest_version",
@@ -138,4 +148,45 @@ def _commands(kind: Kind) -> Iterator[Command]:
         )
 
 
-COMMANDS = tuple(command for kind in KINDS for command in _commands(kind))
+def _builds() -> Iterator[Command]:
+    """Of environments: Portico's own."""
+    base = "ml environment"
+    which = (a.name_required("environment"), required(a.VERSION))
+    number = argument("build", "--build", "-b", help="Its id; else the newest.", type=int)
+    yield Command(
+        f"{base} build",
+        "Build an environment before a deployment asks for it, and show its log.",
+        f"{BUILD}build",
+        (*which, a.NO_WAIT),
+        columns=BUILD_COLUMNS,
+    )
+    yield Command(
+        f"{base} list-builds",
+        "List the builds of an environment.",
+        f"{BUILD}list_builds",
+        which,
+        columns=BUILD_COLUMNS,
+    )
+    yield Command(
+        f"{base} get-build-log",
+        "Print the log of a build.",
+        f"{BUILD}get_build_log",
+        (*which, number),
+        is_text=True,
+    )
+    yield Command(
+        f"{base} cancel-build",
+        "Stop a build.",
+        f"{BUILD}cancel_build",
+        (*which, number),
+        columns=BUILD_COLUMNS,
+    )
+    yield Command(
+        f"{base} check",
+        "Show what an environment's packages are, without building it.",
+        f"{BUILD}check",
+        (*which, switch("resolve", help="Find the versions that fit together, too.")),
+    )
+
+
+COMMANDS = (*(command for kind in KINDS for command in _commands(kind)), *_builds())

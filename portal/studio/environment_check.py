@@ -1,30 +1,19 @@
-"""Looking at an environment before anything is built: what the file means at once, which versions fit on demand."""
+"""Looking at an environment before anything is built, in the dialogs and on the page of an environment."""
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from deployments import environment_checks
 from deployments.environments.failures import BuildFailed
-from deployments.environments.process import Cancelled
-from deployments.environments.specification import EnvironmentSpec, hash_of, translate
-from deployments.installation import environments
-from deployments.staging import environment_spec_of
 from portal.studio.scope import StudioRequest, studio_page
 from workspaces import catalog
 from workspaces.errors import UserError
 from workspaces.models import EnvironmentVersion
-
-CHECK_SECONDS = 25
-"""A page waits thirty; the build itself may take longer."""
-# Resolving takes a core: two at a time leave the pages theirs.
-_room = threading.BoundedSemaphore(2)
 
 
 @studio_page("environments/versions/write")
@@ -37,12 +26,14 @@ def check_environment(request: StudioRequest) -> HttpResponse:
         wanted = _wanted(request)
         if wanted is None:
             return render(request, "workspaces/_environment_check.html", {})
-        spec = environment_spec_of(wanted)
-        translation = translate(spec)
-        context["translation"] = translation
-        context["is_built"] = environments().find(hash_of(translation)) is not None
+        checked = environment_checks.check_environment(wanted)
+        context |= {
+            "translation": checked.translation,
+            "is_built": checked.is_built,
+            "brings_packages": checked.translation is None,
+        }
         if request.POST.get("resolve"):
-            context["lock"] = resolve(spec)
+            context["lock"] = environment_checks.check_environment(wanted, resolves=True).lock
     except BuildFailed as error:
         context |= {"problem": error.message, "evidence": error.failure.evidence}
         status = 422
@@ -50,25 +41,6 @@ def check_environment(request: StudioRequest) -> HttpResponse:
         context["problem"] = error.message
         status = 422
     return render(request, "workspaces/_environment_check.html", context, status=status)
-
-
-def resolve(spec: EnvironmentSpec) -> Any:
-    """The lock of the environment, found within `CHECK_SECONDS`; it is kept for the build."""
-    if not _room.acquire(timeout=1):
-        raise UserError(_("Other checks are running. Try again in a few seconds."), status=409)
-    until = time.monotonic() + CHECK_SECONDS
-    try:
-        return environments().lock(spec, cancel=lambda: time.monotonic() > until)
-    except Cancelled:
-        raise UserError(
-            _(
-                "Finding versions takes longer than %(seconds)s s here. The build has more time: deploy it and "
-                "follow the log."
-            )
-            % {"seconds": CHECK_SECONDS}
-        ) from None
-    finally:
-        _room.release()
 
 
 def _wanted(request: StudioRequest) -> EnvironmentVersion | None:

@@ -8,10 +8,16 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from deployments.models import Instance, OnlineDeployment, Phase
+from deployments.models import EnvironmentBuild, Instance, OnlineDeployment, Phase
 from monitoring.rollups import UsageKey, add_usage, minute_of
 from tests.api.conftest import Api
-from tests.factories import Cast, make_deployment, make_online_endpoint, make_operation
+from tests.factories import (
+    Cast,
+    make_deployment,
+    make_environment,
+    make_online_endpoint,
+    make_operation,
+)
 from workspaces.models import Activity
 
 PATH = "onlineEndpoints/churn/deployments/blue"
@@ -92,3 +98,31 @@ def test_the_log_of_the_newest_build_and_of_the_one_that_is_named(
     assert alice.post(f"{PATH}/getBuildLog", {"tail": 0}).error["target"] == "tail"
     missing = alice.post(f"{PATH}/getBuildLog", {"revision": 7})
     assert "builds of revision 2, 1." in missing.error["message"]
+
+
+def test_a_build_of_an_environment_is_begun_told_and_canceled(alice: Api, cast: Cast) -> None:
+    make_environment(cast.workspace)
+    base = "environments/sklearn/versions/1"
+    begun = alice.post(f"{base}/builds")
+    assert (begun.status, begun.json["state"], begun.json["createdBy"]) == (202, "Queued", "alice")
+    assert alice.post(f"{base}/builds").json["id"] == begun.json["id"]
+    one = f"{base}/builds/{begun.json['id']}"
+    assert alice.post(f"{one}/cancel").json["isCanceling"] is True
+    failure = {"code": "ImageBuildFailure", "cause": "numpy 9 does not exist.", "evidence": []}
+    EnvironmentBuild.objects.update(state="Failed", log="a\nb\n", failure=failure, size_bytes=5)
+    assert alice.get(one).json["error"]["message"] == "numpy 9 does not exist."
+    assert alice.post(f"{one}/getLog", {"tail": 1}).json == {"content": "b"}
+    assert alice.get(f"{base}/builds").json["value"][0]["sizeBytes"] == 5
+    assert alice.post(f"{one}/cancel").status == 409
+    assert alice.get(f"{base}/builds/x").status == 404
+
+
+def test_a_check_tells_the_packages(alice: Api, cast: Cast) -> None:
+    make_environment(cast.workspace)
+    told = alice.post("environments/sklearn/versions/1/check").json
+    assert told == {
+        "isBuilt": False,
+        "warnings": told["warnings"],
+        "python": "3.11",
+        "requirements": ["scikit-learn"],
+    }
