@@ -65,6 +65,8 @@ class RequestLog:
 
     def flush(self) -> None:
         if self._lines:
-            sys.stdout.write("".join(self._lines))
+            # A worker may have told us halves of characters, which no encoding has.
+            text = "".join(self._lines).encode(errors="backslashreplace").decode()
+            sys.stdout.write(text)
             sys.stdout.flush()
             self._lines.clear()

@@ -27,6 +27,7 @@ from inference_server.start_failure import (
     missing_module,
     sentence,
 )
+from inference_server.unpickling import why_unreadable
 from inference_server.worker_log import log_tree
 
 logger = logging.getLogger("azmlinfsrv")
@@ -70,6 +71,9 @@ class Script:
             logger.error("User's init function failed")
             logger.error("Encountered Exception %s", traceback.format_exc())
             log_tree(model_dir)
+            unreadable = why_unreadable(error)
+            if unreadable:
+                raise CannotStart("ModelLoadFailed", unreadable, evidence_of(error)) from error
             missing = missing_module(error)
             cause = (
                 f"needs {missing}, which is not in the environment"

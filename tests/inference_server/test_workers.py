@@ -5,6 +5,7 @@ import glob
 import importlib
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -194,6 +195,42 @@ def test_a_failure_is_told_in_one_sentence(start: Serve, text: str, message: str
     served = start(text)
     assert served.process.wait(20) == 3
     assert served.status["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("content", "raised", "way_out"),
+    [
+        (
+            "cjson\\nnope\\n.",
+            "AttributeError: Can't get attribute 'nope' on <module 'json'",
+            f"saved with other versions than are here (Python {platform.python_version()}): name those",
+        ),
+        (
+            "\\x80\\x63.",
+            "ValueError: unsupported pickle protocol: 99.",
+            "saved with other versions",
+        ),
+        ("version https://git-lfs", "UnpicklingError: ", "register the model's files again"),
+        ("", "EOFError: Ran out of input.", "The file is cut off or is no pickle"),
+    ],
+)
+def test_a_pickle_that_cannot_be_read_says_what_to_do(
+    start: Serve, content: str, raised: str, way_out: str
+) -> None:
+    served = start(
+        f"import pickle\ndef init():\n    pickle.loads(b'{content}')\ndef run(data): pass"
+    )
+    assert served.process.wait(20) == 3
+    status = served.status
+    assert status["code"] == "ModelLoadFailed"
+    assert status["message"].startswith(f"init() could not read a saved object: {raised}")
+    assert way_out in status["message"]
+
+
+def test_half_a_character_in_a_failure_does_not_silence_the_log(start: Serve) -> None:
+    served = start("def init(): raise ValueError('\\ud800')\ndef run(data): pass")
+    assert served.process.wait(20) == 3
+    assert "init() raised ValueError: \\ud800" in served.log
 
 
 def test_evidence_shows_the_script_and_not_the_server(start: Serve) -> None:
