@@ -250,6 +250,7 @@ def test_a_custom_container_runs_its_own_command(
         changes=[
             'CMD ["python3", "-m", "http.server", "8080", "--directory", "/models"]',
             "ENV COLOUR=red",
+            "VOLUME /data",
         ],
     )
     builder.remove()
@@ -279,6 +280,11 @@ def test_a_custom_container_runs_its_own_command(
         assert "No such file" in output
         assert "red large /models/iris/1" in output
         assert not output.endswith("\n0\n")
+        # What the image wants kept on the engine's disk would be a place without a limit.
+        _, output = stand.inside(
+            spec.name, "grep ' /data ' /proc/mounts; touch /data/x && echo ok"
+        )
+        assert (output.startswith("tmpfs "), output.endswith("ok\n")) == (True, True)
     finally:
         stand.runtime.remove(spec.name)
         engine.images.remove(image.id, force=True)

@@ -21,6 +21,7 @@ APP_ROOT = PurePosixPath("/var/azureml-app")
 MODELS = "azureml-models"
 PROCESSES_EACH = 2048
 LOG_OPTIONS = {"max-size": "16m", "max-file": "2"}
+TEMPORARY = ("/tmp", "/var/tmp", "/run")
 SMALLEST_TEMPORARY_BYTES = 16 * 1024**2
 OOM_SCORE = 500
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -48,6 +49,8 @@ class Plan:
     bundle: Path
     network: str
     image_variables: dict[str, str] = field(default_factory=dict)
+    image_volumes: tuple[str, ...] = ()
+    """Folders that the image wants kept on the engine's disk."""
     is_root_writable: bool = False
     more: tuple[Source, ...] = ()
     """Further content that appears inside."""
@@ -68,6 +71,24 @@ class Plan:
         if self.spec.model_dir is not None:
             found.append(Source(self.spec.model_dir, str(self.model_inside)))
         return [*found, *self.more]
+
+    def scratch(self) -> list[Mount]:
+        """The image's volumes, in memory: on the engine's disk they would be the one place without a limit.
+
+        Where the root is writable anyway they stay as they are, with what the image has in them.
+        """
+        if self.is_root_writable:
+            return []
+        taken = {*TEMPORARY, *(source.inside for source in self.sources())}
+        return [
+            Mount(place, None, type="tmpfs", tmpfs_size=self.temporary_bytes, tmpfs_mode=0o1777)
+            for place in self.image_volumes
+            if place.rstrip("/") not in taken
+        ]
+
+    @property
+    def temporary_bytes(self) -> int:
+        return max(SMALLEST_TEMPORARY_BYTES, self.spec.memory_bytes // 2)
 
     def command(self) -> list[str] | None:
         """None: the image's own."""
@@ -131,8 +152,7 @@ class Plan:
     def limits(self, *, most_cores: float) -> dict[str, Any]:
         """Everything that keeps it in its place."""
         spec = self.spec
-        temporary = max(SMALLEST_TEMPORARY_BYTES, spec.memory_bytes // 2)
-        options = f"rw,nosuid,nodev,exec,mode=1777,size={temporary}"
+        options = f"rw,nosuid,nodev,exec,mode=1777,size={self.temporary_bytes}"
         limits: dict[str, Any] = {
             "mem_limit": spec.memory_bytes,
             "memswap_limit": spec.memory_bytes,
@@ -141,8 +161,8 @@ class Plan:
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges:true"],
             "read_only": not self.is_root_writable,
-            "tmpfs": {place: options for place in ("/tmp", "/var/tmp", "/run")},
-            "shm_size": temporary,
+            "tmpfs": dict.fromkeys(TEMPORARY, options),
+            "shm_size": self.temporary_bytes,
             "ulimits": [
                 Ulimit(name="core", soft=0, hard=0),
             ],
@@ -213,6 +233,11 @@ def variables_of(image: dict[str, Any]) -> dict[str, str]:
     """The environment that an image brings."""
     pairs = (image.get("Config") or {}).get("Env") or []
     return dict(pair.partition("=")[::2] for pair in pairs)
+
+
+def volumes_of(image: dict[str, Any]) -> tuple[str, ...]:
+    """The folders that an image declares as volumes."""
+    return tuple(sorted((image.get("Config") or {}).get("Volumes") or {}))
 
 
 def own_user_of(image: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ from deployments.runtimes.docker.containers import (
     Plan,
     own_user_of,
     variables_of,
+    volumes_of,
 )
 from deployments.runtimes.docker.engines import Engine, reason_of
 from deployments.runtimes.docker.networks import INSTALLATION, OWNER
@@ -349,6 +350,7 @@ class DockerRuntime:
             bundle=self._bundle,
             network=network,
             image_variables=variables_of(image),
+            image_volumes=volumes_of(image),
             is_root_writable=spec.is_custom and self._custom_root_is_writable,
         )
 
@@ -365,7 +367,7 @@ class DockerRuntime:
             self.installation,
             version=engine.api_version(),
             most_cores=float(engine.info()["NCPU"]),
-            mounts=mounts,
+            mounts=[*mounts, *plan.scratch()],
             published=self._published(engine, plan),
         )
         with engine.asking() as api:
