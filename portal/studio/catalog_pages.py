@@ -12,6 +12,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from deployments.containers import needs_engine
+from deployments.engines import runtime_name
 from deployments.environments.curated import curated_environments
 from deployments.environments.specification import hash_of, translate
 from deployments.installation import environments
@@ -20,6 +22,7 @@ from deployments.staging import environment_spec_of
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio import intake
 from portal.studio.as_code import assets
+from portal.studio.as_code import environment_builds as build_code
 from portal.studio.code_assets import archive_part, typed_environment, typed_model
 from portal.studio.code_part import asks_for_code, code_part, place_of, samples_of
 from portal.studio.deployment_form import TEMPLATE_CONDA
@@ -103,16 +106,33 @@ def environment(request: StudioRequest, name: str) -> HttpResponse:
         "workspace": request.workspace,
     }
     if shown is not None:
-        try:
-            translation = translate(environment_spec_of(shown))
-        except UserError as error:
-            context["problem"] = error.message
-        else:
-            built = environments().find(hash_of(translation))
-            context |= {"translation": translation, "built": built}
+        context |= _known_of(shown)
+        context["builds"] = list(shown.builds.select_related("created_by").defer("log")[:20])
+        context["may_read_logs"] = access.role_may(
+            request.role, "environments/versions/getLogs/action"
+        )
+        place = place_of(request)
+        forms = build_code.build_environment(place, found.name, shown.version)
+        context["build_samples"] = samples_of(request, forms)
     if context["may_write"]:
         context |= archive_part(request, "environment", found)
     return render(request, "workspaces/environment_detail.html", context)
+
+
+def _known_of(version: EnvironmentVersion) -> dict[str, Any]:
+    """What its packages are, and whether they are in place; or why that cannot be said."""
+    has_packages = bool(version.conda_file or version.requirements)
+    if needs_engine(version) and not has_packages and runtime_name() == "docker":
+        return {"brings_packages": True}
+    try:
+        translation = translate(environment_spec_of(version))
+    except UserError as error:
+        return {"problem": error.message}
+    return {
+        "translation": translation,
+        "built": environments().find(hash_of(translation)),
+        "runs_in_containers": runtime_name() == "docker",
+    }
 
 
 @studio_page("models/versions/write")

@@ -103,6 +103,7 @@ SHOWN = {
     "archive_model": ("models/diabetes", "archive-code"),
     "register_environment": ("environments/register", "as-code"),
     "archive_environment": ("environments/sklearn", "archive-code"),
+    "build_environment": ("environments/sklearn", "build-code"),
     "register_data": ("data/register", "as-code"),
     "archive_data": ("data/iris", "archive-code"),
     "archive_component": ("components/score", "archive-code"),
@@ -139,6 +140,9 @@ WITHOUT = {
     "logs": "looks, and changes nothing",
     "download_logs": "looks, and changes nothing",
     "download_build_log": "looks, and changes nothing",
+    "environment_build": "looks, and changes nothing",
+    "download_environment_build": "looks, and changes nothing",
+    "cancel_environment_build": "ends what the page shows; the API and the command line have the same word",
     "test_send": "a request to the model, which the tab Consume shows in three languages",
     "show_key": "shows what the code of the tab Consume asks for",
     "endpoint_token": "shows what the code of the tab Consume asks for",
@@ -147,7 +151,7 @@ WITHOUT = {
     "account": "one's own password, which is of no workspace",
 }
 # Portico's own, for which the command line has commands.
-OURS = {"restart_instance", "drain_instance"}
+OURS = {"restart_instance", "drain_instance", "build_environment"}
 # Azure's SDK and command line cannot do these.
 REST_ALONE = {
     *("set_default_datastore", "set_quota", "add_member", "change_member", "remove_member"),
