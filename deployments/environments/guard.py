@@ -67,6 +67,17 @@ def hold_if_free(path: Path) -> Iterator[Guard | None]:
         os.close(descriptor)
 
 
+def end_orphan(path: Path) -> None:
+    """End the command that a dead holder of this guard file left; nothing there is success."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if not _try(descriptor):
+                _end_orphan(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _try(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,10 @@ _UNREACHED = re.compile(
     r"context deadline exceeded|Client\.Timeout|certificate|EOF$",
     re.I,
 )
+_STAMP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
+_PROGRESS = re.compile(
+    r"^#\d+(?: (?:sha256:\S*|CACHED|DONE\b.*|\d+\.\d+|resolve \S+.*|extracting .*|transferring .*))?\s*$"
+)
 _OPEN_LOG = Fix("View build log", "open_build_log")
 _RETRY = Fix("Retry", "retry")
 _EDIT_IMAGE = Fix("Choose another image", "edit_environment", "image")
@@ -127,6 +131,7 @@ def dockerfile_failed(
     full = disk_full_of(output)
     if full is not None:
         return full
+    output = _said_by_steps(output)
     lines = tuple(text.rstrip()[:400] for text in output.splitlines() if text.strip())
     evidence = lines[-MAX_EVIDENCE_LINES:]
     where = f"{name}, line {line}" if line else name
@@ -170,6 +175,16 @@ def conda_failed(output: str) -> BuildFailure:
     return BuildFailure(
         CODE, sentence, evidence, (Fix("Edit the environment", "edit_environment"), _OPEN_LOG)
     )
+
+
+def _said_by_steps(output: str) -> str:
+    """BuildKit's output without its stamps, its progress, and the repetition of the step that failed."""
+    said = []
+    for line in output.splitlines():
+        if _PROGRESS.match(line) or set(line) == {"-"}:
+            continue
+        said.append(_STAMP.sub("", line))
+    return "\n".join(said)
 
 
 def _reason(output: str) -> str:

@@ -127,6 +127,7 @@ class ImageStore:
         """
         removed = []
         with engine.explained():
+            self._end_dead_builds()
             self._remove_dead_boxes()
             for image in self._own_images():
                 key = (image.get("Labels") or {}).get(LABEL, "")
@@ -431,6 +432,11 @@ class ImageStore:
                 return False  # a container runs on it
             self.records.forget(key)
         return True
+
+    def _end_dead_builds(self) -> None:
+        """A step that says nothing would go on for ever: nobody who waits for it is left."""
+        for path in (self.root / "guards").glob("*.lock"):
+            guard.end_orphan(path)
 
     def _remove_dead_boxes(self) -> None:
         # By name: whatever runs on an image of ours has the image's labels as well.
