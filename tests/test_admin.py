@@ -16,7 +16,7 @@ from endpoints.models import OnlineEndpoint
 from tests.factories import make_online_endpoint, make_user
 from workspaces.models import Activity
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.thorough, pytest.mark.django_db]
 
 OURS = ("workspaces", "endpoints", "deployments", "monitoring")
 # The admin site cannot show rows whose key has several columns; the charts show these.

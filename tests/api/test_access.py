@@ -37,6 +37,8 @@ from tests.factories import (
 from workspaces import principals, tokens
 from workspaces.models import PersonalToken, Role, ServicePrincipal, User
 
+pytestmark = pytest.mark.thorough
+
 PLACE = (
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 )
@@ -88,6 +90,9 @@ ROUTES = [
     Route("GET", "onlineEndpoints/churn/deployments/blue/skus", 200, 200),
     Route("POST", "onlineEndpoints/churn/deployments/blue/getBuildLog", 404, 403),
     Route("GET", f"{INSTANCES}", 200, 200),
+    Route("GET", "onlineEndpoints/churn/deployments/blue/debugSession", 404, 403),
+    Route("PUT", "onlineEndpoints/churn/deployments/blue/debugSession", 400, 403, {"minutes": 0}),
+    Route("DELETE", "onlineEndpoints/churn/deployments/blue/debugSession", 204, 403),
     Route("POST", f"{INSTANCES}/1/restart", 202, 403),
     Route("POST", f"{INSTANCES}/1/drain", 202, 403),
     Route("DELETE", "onlineEndpoints/churn/deployments/green", 202, 403),

@@ -9,6 +9,8 @@ from django.urls import reverse
 from endpoints.models import OnlineEndpoint
 from tests.factories import Cast, make_online_endpoint
 
+pytestmark = pytest.mark.thorough
+
 READ = ("endpoint", "test", "consume", "monitoring", "endpoint_activity")
 # The forms, which are for those who may change something, and the logs, as in Azure.
 WRITE = ("edit_endpoint", "delete_endpoint", "traffic", "logs", "download_logs")

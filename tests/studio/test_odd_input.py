@@ -15,6 +15,8 @@ from endpoints.models import OnlineEndpoint
 from tests.factories import Cast, make_online_endpoint
 from workspaces.models import Environment, Model, PersonalToken
 
+pytestmark = pytest.mark.thorough
+
 ZERO = "a\x00b"
 ODD = [
     "\u202eabc",
