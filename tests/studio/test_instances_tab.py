@@ -179,3 +179,14 @@ def test_a_reader_reads_no_build_log(
     assert "tab=build" not in page(bob, cast)
     assert 'id="build-log"' not in page(bob, cast, "?tab=build")
     assert bob.get(url(cast, "/build-log")).status_code == 403
+
+
+@pytest.mark.parametrize("where", ["", "?tab=revisions", "endpoint"])
+def test_what_a_deployment_runs_as_is_told_wherever_it_matters(
+    bob: Client, cast: Cast, deployment: OnlineDeployment, where: str
+) -> None:
+    deployment.revisions.update(runtime="docker")
+    there = url(cast).partition("/deployments")[0] if where == "endpoint" else url(cast, where)
+    text = bob.get(there).content.decode()
+    assert "container" in text
+    assert f'title="{IMAGE}">0123456789ab<' in text
