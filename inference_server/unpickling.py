@@ -28,6 +28,7 @@ LIBRARIES = {
     "lightgbm": "lightgbm",
 }
 MOST_LIBRARIES = 4
+LONGEST = 160
 
 
 def why_unreadable(error: BaseException) -> str:
@@ -38,14 +39,16 @@ def why_unreadable(error: BaseException) -> str:
     if missing and "." not in missing:
         # The package itself is missing, which has words of its own.
         return ""
+    said = sentence(error)
+    said = said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
     if isinstance(error, OF_NO_PICKLE):
         return (
-            f"init() could not read a saved object: {sentence(error)}. The file is cut off or is no pickle; "
+            f"init() could not read a saved object: {said}. The file is cut off or is no pickle; "
             "register the model's files again"
         )
     return (
-        f"init() could not read a saved object: {sentence(error)}. It was most likely saved with other versions "
-        f"than are here ({', '.join(_versions())}): name those in the environment's conda file, or save it again"
+        f"init() could not read a saved object: {said}. It was most likely saved with other versions than are here "
+        f"({', '.join(_versions())}): name the versions it was saved with in the conda file, or save it again"
     )
 
 

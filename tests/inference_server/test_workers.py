@@ -203,7 +203,7 @@ def test_a_failure_is_told_in_one_sentence(start: Serve, text: str, message: str
         (
             "cjson\\nnope\\n.",
             "AttributeError: Can't get attribute 'nope' on <module 'json'",
-            f"saved with other versions than are here (Python {platform.python_version()}): name those",
+            f"saved with other versions than are here (Python {platform.python_version()}): name the",
         ),
         (
             "\\x80\\x63.",
