@@ -17,7 +17,7 @@ API_VERSION = "2024-10-01"
 
 
 def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
-    """The answer's JSON; `path` are the words of the address below the workspace.
+    """The answer's JSON (None without one); `path` are the words of the address below the workspace.
 
     Raises `ResourceNotFoundError` and `HttpResponseError` as the SDK does.
     """
@@ -35,4 +35,4 @@ def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
         if answer.status_code >= 400:
             map_error(answer.status_code, answer, {404: ResourceNotFoundError})
             raise HttpResponseError(response=answer)
-        return answer.json()
+        return answer.json() if answer.status_code != 204 else None

@@ -5,6 +5,7 @@ Each verb only writes what is wanted, in one transaction, and rings for the work
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from deployments.doorbell import ring
 from deployments.engines import runtime_name
 from deployments.models import (
     BatchDeployment,
+    DebugSession,
     DeploymentState,
     OnlineDeployment,
     Operation,
@@ -292,11 +294,13 @@ def count_deployments(workspace: Workspace) -> int:
 
 
 def reserved_cores(deployments: Any) -> int:
-    """Cores that these deployments hold together, with the reserve for rolling updates."""
+    """Cores that these deployments hold together, with the reserve for rolling updates and what is debugged."""
     rows = deployments.filter(revision__isnull=False).values_list(
         "instance_count", "revision__instance_type__cores"
     )
-    return sum(quota.reserved_cores(count, float(cores)) for count, cores in rows)
+    debugged = DebugSession.objects.filter(deployment__in=deployments)
+    held = sum(map(math.ceil, debugged.values_list("revision__instance_type__cores", flat=True)))
+    return held + sum(quota.reserved_cores(count, float(cores)) for count, cores in rows)
 
 
 def _add_revision(

@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from deployments.engines import automatic_runtime, engines, runtime_name
 from deployments.environments import EnvironmentSettings, EnvironmentStore
 from deployments.images.settings import ImageSettings
-from deployments.models import Instance, Revision
+from deployments.models import DebugSession, Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.docker import bundle
 from deployments.runtimes.server_bundle import lay_out, prepare_server
@@ -53,12 +53,16 @@ def runtimes_in_use() -> list[Runtime]:
 def runtimes_with_own_consoles() -> list[Runtime]:
     """Those of them that keep what instances print themselves, not in files of this machine."""
     names = {name or runtime_name() for name in ("", *_names_in_use())}
+    if not any(settings.CONTAINERS_ROOT.glob("*.json")):
+        # Without a container there is nothing to follow, and docker's SDK would be loaded while the portal starts.
+        names.discard("docker")
     return [runtime(name) for name in sorted(names - {"process"})]
 
 
 def _names_in_use() -> set[str]:
     try:
-        return set(Instance.objects.values_list("revision__runtime", flat=True).distinct())
+        rows = Instance.objects.values_list("revision__runtime", flat=True).distinct()
+        return {*rows, *DebugSession.objects.values_list("revision__runtime", flat=True)}
     except DatabaseError:
         # A clean stop goes on without it.
         return set()

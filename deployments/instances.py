@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from deployments.changes import upstream_facts
 from deployments.installation import runtime_of, runtimes_in_use
-from deployments.models import Instance, OnlineDeployment, Revision
+from deployments.models import DebugSession, Instance, OnlineDeployment, Revision
 from deployments.probes import Memory
 from deployments.runtimes import KnowsRunning, Runtime, RuntimeAway
 from deployments.runtimes import Phase as RuntimePhase
@@ -139,6 +139,7 @@ def remove_orphans() -> list[str]:
     for house in runtimes_in_use():
         running = list(house.owned())
         known = set(Instance.objects.filter(name__in=running).values_list("name", flat=True))
+        known |= set(DebugSession.objects.filter(name__in=running).values_list("name", flat=True))
         for name in running:
             if name not in known:
                 logger.warning("removing orphan instance %s", name)

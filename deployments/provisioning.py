@@ -15,13 +15,14 @@ from typing import Any
 
 from django.utils import timezone
 
-from deployments import instances, phases, staging
+from deployments import debugging, instances, phases, staging
 from deployments.changes import delete_deployment
 from deployments.environments.failures import BuildFailed
 from deployments.environments.process import Cancelled
 from deployments.failures import Failure, from_build, from_instance, from_user_error, never_ready
 from deployments.installation import runtime_of
 from deployments.models import (
+    DebugSession,
     DeploymentState,
     Instance,
     OnlineDeployment,
@@ -116,6 +117,7 @@ def sweep() -> list[int]:
 
 def stop_all_instances() -> None:
     """For a clean stop of the whole installation; the next start runs them again."""
+    debugging.stop_all()
     instances.stop_all()
 
 
@@ -323,6 +325,7 @@ def _delete(deployment: OnlineDeployment) -> Step:
     operation = deployment.operations.filter(state=Operation.State.RUNNING).first()
     if operation is not None:
         phases.enter(operation, Phase.Name.REMOVE)
+    debugging.end_of(deployment)
     if instances.drain_all(deployment):
         return Step(again_in_seconds=SOON)
     publish.remove_upstream(deployment.endpoint, deployment.name)
@@ -353,7 +356,12 @@ def _settled() -> list[OnlineDeployment]:
 
 
 def _forget_older_files(deployment: OnlineDeployment, *, keep: Revision) -> None:
-    in_use = set(deployment.instances.values_list("revision_id", flat=True)) | {keep.pk}
+    debugged = DebugSession.objects.filter(deployment=deployment)
+    in_use = {
+        keep.pk,
+        *deployment.instances.values_list("revision_id", flat=True),
+        *debugged.values_list("revision_id", flat=True),
+    }
     for revision in deployment.revisions.exclude(pk__in=in_use):
         staging.forget(deployment, revision)
 

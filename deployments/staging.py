@@ -321,7 +321,7 @@ def _repository_folder(revision: Revision) -> str:
     return triton.folder_below_root(model)
 
 
-def instance_name(revision: Revision, number: int) -> str:
+def instance_name(revision: Revision, number: int | str) -> str:
     deployment = revision.deployment
     return (
         f"{deployment.endpoint.name}.{deployment.name}.{deployment.pk}.{revision.number}.{number}"

@@ -7,8 +7,8 @@ import logging
 from celery import shared_task
 from django.db import connection
 
-from deployments import environment_builds, provisioning, samples, tidying
-from deployments.models import EnvironmentBuild, OnlineDeployment, SampleLoad
+from deployments import debugging, environment_builds, provisioning, samples, tidying
+from deployments.models import DebugSession, EnvironmentBuild, OnlineDeployment, SampleLoad
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,23 @@ def build_environment(build_id: int) -> None:
         build.settle(outcome.to, **outcome.changes)
 
 
+@shared_task(acks_late=True, ignore_result=True)
+def advance_debug_session(session_id: int) -> None:
+    """Take one look at a debug session."""
+    session = DebugSession.claim(session_id, seconds=LEASE_SECONDS)
+    if session is None:
+        return
+    with session.lease_kept(seconds=LEASE_SECONDS):
+        try:
+            to, again = debugging.step(session)
+        except Exception:
+            logger.exception("advancing debug session %s failed", session_id)
+            session.settle(again_in_seconds=AGAIN_AFTER_A_FAULT_SECONDS)
+            return
+        if again is not None:
+            session.settle(to, again_in_seconds=again)
+
+
 @shared_task(ignore_result=True)
 def sweep() -> None:
     """Hand out what is due. Enough by itself when every ring of the doorbell is lost."""
@@ -92,6 +109,8 @@ def sweep() -> None:
             advance.delay(deployment_id)
         for load_id in SampleLoad.objects.due().values_list("pk", flat=True):
             advance_sample.delay(load_id)
+        for session_id in DebugSession.objects.due().values_list("pk", flat=True):
+            advance_debug_session.delay(session_id)
         for build_id in EnvironmentBuild.objects.due().values_list("pk", flat=True):
             build_environment.delay(build_id)
     finally:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from django.utils import timezone
 
 from deployments.installation import runtime_of
-from deployments.models import Instance, InstanceSpan
+from deployments.models import DebugSession, Instance, InstanceSpan
 from deployments.probes import Kind, Memory, begun, first_ready, may_restart, stays_in_routes
 from deployments.probing import remember, rules_of
 from deployments.runtimes import InstanceStatus, Runtime
@@ -242,7 +242,7 @@ def look(row: Instance, late: Late) -> None:
 
 def ensure(row: Instance) -> InstanceStatus:
     status = runtime_of(row.revision).ensure(instance_spec(row.revision, row.number))
-    _open_span(row)
+    open_span(row)
     if status.node != row.node:
         save(row, node=status.node)
     return status
@@ -299,7 +299,7 @@ def save(row: Instance, **changes: object) -> None:
     row.save(update_fields=list(changes))
 
 
-def _open_span(row: Instance) -> None:
+def open_span(row: Instance | DebugSession) -> None:
     """Costs run from now on, at today's price."""
     if InstanceSpan.objects.filter(instance_name=row.name, ended_at__isnull=True).exists():
         return
@@ -315,7 +315,7 @@ def _open_span(row: Instance) -> None:
     )
 
 
-def close_span(row: Instance) -> None:
+def close_span(row: Instance | DebugSession) -> None:
     InstanceSpan.objects.filter(instance_name=row.name, ended_at__isnull=True).update(
         ended_at=timezone.now()
     )

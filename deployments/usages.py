@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from deployments.models import BatchDeployment, OnlineDeployment
+from deployments.models import BatchDeployment, DebugSession, OnlineDeployment
 from endpoints.models import BatchEndpoint, OnlineEndpoint
 from workspaces import quota
 from workspaces.models import Compute, Workspace
@@ -49,4 +50,9 @@ def _cores(online: QuerySet[OnlineDeployment]) -> Counter[int]:
     )
     for pk, count, cores in rows:
         found[pk] += quota.reserved_cores(count, float(cores))
+    debugged = DebugSession.objects.filter(deployment__in=online)
+    for pk, cores in debugged.values_list(
+        "deployment__endpoint__workspace", "revision__instance_type__cores"
+    ):
+        found[pk] += math.ceil(cores)
     return found

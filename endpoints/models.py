@@ -189,7 +189,8 @@ class Upstream(models.Model):
     endpoint = models.ForeignKey(
         OnlineEndpoint, on_delete=models.CASCADE, related_name="upstreams"
     )
-    deployment_name = models.CharField(max_length=32)
+    deployment_name = models.CharField(max_length=40)
+    """With a dot in it, it is reached by its name alone and can have no traffic."""
     addresses = models.JSONField(default=list, blank=True)
     """`unix:/path` or `host:port` of each instance that is ready."""
     instance_count = models.PositiveIntegerField(default=1)

@@ -131,7 +131,11 @@ def _change(
         raise Conflict(f"Endpoint '{locked.name}' is being deleted.", target="traffic")
     if based_on is not None and based_on != locked.revision:
         raise Conflict(_conflict_text(locked), code="TrafficChanged", target="traffic")
-    upstreams = {upstream.deployment_name: upstream for upstream in locked.upstreams.all()}
+    upstreams = {
+        upstream.deployment_name: upstream
+        for upstream in locked.upstreams.all()
+        if "." not in upstream.deployment_name
+    }
     live = locked.traffic if percents is None else check_split(percents, upstreams)
     mirror_wish = locked.mirror_traffic if mirror_percents is None else mirror_percents
     mirror = check_mirror(mirror_wish, upstreams, live)

@@ -13,6 +13,7 @@ GROUPS = {
 ENDPOINT, DEPLOYMENT = "cli.ml.online_endpoints#", "cli.ml.online_deployments#"
 LOCAL_ENDPOINT, LOCAL_DEPLOYMENT = "cli.local.endpoints#", "cli.local.deployments#"
 INSTANCE = "cli.ml.instances#"
+DEBUG = "cli.ml.debug_sessions#"
 ENDPOINT_COLUMNS = {
     "Name": "name",
     "AuthMode": "auth_mode",
@@ -37,6 +38,12 @@ INSTANCE_COLUMNS = {
     "Memory%": "memoryPercent",
     "Node": "node",
     "Reason": "reason",
+}
+DEBUG_COLUMNS = {
+    "State": "state",
+    "Header": "deploymentHeader",
+    "Expires": "expiresAt",
+    "Tunnel": "tunnel",
 }
 NUMBER = required(
     argument("instance", "--instance", "-i", help="Its number, as list-instances tells it.")
@@ -276,6 +283,32 @@ COMMANDS = (
         (a.name_required("deployment"), required(a.ENDPOINT), NUMBER),
         columns=INSTANCE_COLUMNS,
         question="Replace instance {instance} of the deployment '{name}'?",
+    ),
+    Command(
+        "ml online-deployment start-debug",
+        "Run one more instance without traffic, to which a debugger can attach.",
+        f"{DEBUG}start",
+        (
+            a.name_required("deployment"),
+            required(a.ENDPOINT),
+            argument(
+                "minutes", "--minutes", help="For how long, at most 480.", type=int, default=60
+            ),
+        ),
+        columns=DEBUG_COLUMNS,
+    ),
+    Command(
+        "ml online-deployment show-debug",
+        "Show whether a debug session runs, until when, and how to attach.",
+        f"{DEBUG}show",
+        (a.name_required("deployment"), required(a.ENDPOINT)),
+        columns=DEBUG_COLUMNS,
+    ),
+    Command(
+        "ml online-deployment stop-debug",
+        "Remove the instance that is debugged.",
+        f"{DEBUG}stop",
+        (a.name_required("deployment"), required(a.ENDPOINT)),
     ),
     Command(
         "ml online-deployment get-build-log",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deployments.models.batch import BatchDeployment
 from deployments.models.builds import EnvironmentBuild
+from deployments.models.debugging import DebugSession
 from deployments.models.instances import Instance, InstanceSpan
 from deployments.models.online import (
     PROBE_DEFAULTS,
@@ -18,6 +19,7 @@ from deployments.models.samples import SampleLoad
 __all__ = [
     "PROBE_DEFAULTS",
     "BatchDeployment",
+    "DebugSession",
     "DeploymentState",
     "EnvironmentBuild",
     "Instance",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.utils import timezone
 from pytest_django import Settings
 
-from deployments import installation, provisioning
-from deployments.models import Instance, OnlineDeployment
+from deployments import debugging, installation, provisioning, tasks
+from deployments.models import DebugSession, Instance, OnlineDeployment
 from deployments.probing import Prober
 from deployments.runtimes.process import ProcessRuntime
-from tests.deployments.conftest import Factory, advance_once
+from tests.debugger_client import debugger
+from tests.deployments.conftest import SCRIPT, Factory, advance_once
 from workspaces.models import InstanceType
 
 Result = TypeVar("Result")
@@ -164,3 +167,34 @@ def test_an_instance_that_is_killed_is_back_without_anybody_asking(
         time.sleep(0.05)
         advance_once(deployment)
     assert score(deployment, "x").status_code == 200
+
+
+def test_a_debugger_attaches_to_a_debug_session(make: Factory) -> None:
+    deployment = provisioned(make.deployment())
+    session = debugging.start(deployment, by=make.alice)
+    until = time.monotonic() + 30
+    while session.state != "Running":
+        assert time.monotonic() < until, (session.state, session.reason, session.evidence)
+        DebugSession.objects.update(due_at=timezone.now())
+        tasks.advance_debug_session(session.pk)
+        session.refresh_from_db()
+        time.sleep(0.05)
+    (mapping,) = debugging.launch_entry(session)["pathMappings"]
+    script = f"{mapping['remoteRoot']}/score.py"
+    transport = httpx.HTTPTransport(uds=session.address.removeprefix("unix:"))
+    with (
+        httpx.Client(transport=transport, base_url="http://model", timeout=30) as client,
+        debugger(session.debug_host, session.debug_port) as attached,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        attached.attach({script: SCRIPT.decode().splitlines().index("    return data") + 1})
+        future = threads.submit(client.post, "/score", content="7")
+        path, _line, variables = attached.wait_for_stop()
+        assert (path, variables["data"]) == (script, "'7'")
+        # What serves goes on meanwhile.
+        assert score(deployment, "8").json() == "8"
+        attached.go_on()
+        assert future.result().json() == "7"
+    DebugSession.objects.update(expires_at=timezone.now(), due_at=timezone.now())
+    tasks.advance_debug_session(session.pk)
+    assert session.name not in set(installation.runtime().owned())
