@@ -12,11 +12,13 @@ from typing import Any
 
 import requests
 from docker import APIClient
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 
 from deployments.runtimes import RuntimeAway
 from deployments.runtimes.docker.addresses import EngineAddress
+from deployments.runtimes.docker.ssh import SshFailed, ssh_client
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ class Engine:
             return self._client
 
     def _note_away(self, error: Exception) -> None:
-        sentence = " ".join(str(error).split())[:300] or type(error).__name__
+        sentence = _said(error)
         fresh = f"The Docker engine {self.name} at {self.address.url} does not answer: {sentence}"
         if not self._away:
             logger.warning("%s", fresh)
@@ -121,22 +123,40 @@ class Engine:
 
 def connect(address: EngineAddress, *, timeout_seconds: float = ANSWER_SECONDS) -> APIClient:
     """A client of docker's SDK for the engine; raises `DockerException` when it does not answer."""
-    tls: TLSConfig | bool = False
-    if address.cert_path:
-        folder = Path(address.cert_path)
-        tls = TLSConfig(
-            client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
-            ca_cert=str(folder / "ca.pem"),
-            verify=address.tls_verify,
+    if address.url.startswith("ssh:"):
+        client = ssh_client(address.url, timeout_seconds=timeout_seconds)
+    else:
+        client = APIClient(
+            base_url=address.url,
+            version=DEFAULT_DOCKER_API_VERSION,
+            timeout=timeout_seconds,
+            tls=_security(address),
+            max_pool_size=POOLED_CONNECTIONS,
         )
-    return APIClient(
-        base_url=address.url,
-        version="auto",
-        timeout=timeout_seconds,
-        tls=tls,
-        use_ssh_client=address.url.startswith("ssh:"),
-        max_pool_size=POOLED_CONNECTIONS,
+    if address.cert_path:
+        # Else REQUESTS_CA_BUNDLE, which is for other services, would win over the engine's own authority.
+        client.trust_env = False
+    client._version = client._retrieve_server_version()
+    return client
+
+
+def _security(address: EngineAddress) -> TLSConfig | bool:
+    if not address.cert_path:
+        return False
+    folder = Path(address.cert_path)
+    return TLSConfig(
+        client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
+        ca_cert=str(folder / "ca.pem"),
+        verify=address.tls_verify,
     )
+
+
+def _said(error: BaseException) -> str:
+    """In one line; what ssh said explains more than what its silence led to."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, SshFailed):
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(cause or error).split())[:300] or type(error).__name__
 
 
 def reason_of(error: APIError) -> str:
