@@ -234,10 +234,13 @@ class DockerRuntime:
         engine = self._place(spec)
         image = self._image(engine, spec)
         self._note(spec.name, engine=engine.name, digest=spec.digest)
-        # One after the other in a deployment: a network must not go while somebody enters it.
+        # One after the other in a deployment: what it needs must not go before the container that holds it is there.
         with hold(self._locks() / f"network-{spec.owner}", seconds=LOCK_SECONDS):
             network = self._network(engine, spec)
-            self._run(engine, self._plan(spec, image, network))
+            container = self._create(engine, self._plan(spec, image, network))
+        # A refusal to start stays on the container, for whoever inspects it.
+        with engine.asking() as api, contextlib.suppress(APIError):
+            api.start(container)
 
     def _network(self, engine: Engine, spec: InstanceSpec) -> str:
         try:
@@ -354,7 +357,8 @@ class DockerRuntime:
             is_root_writable=spec.is_custom and self._custom_root_is_writable,
         )
 
-    def _run(self, engine: Engine, plan: Plan) -> None:
+    def _create(self, engine: Engine, plan: Plan) -> str:
+        """The id of its container, which does not run yet."""
         spec = plan.spec
         if spec.is_cut_off and not engine.is_local:
             raise StartRefused(
@@ -371,10 +375,7 @@ class DockerRuntime:
             published=self._published(engine, plan),
         )
         with engine.asking() as api:
-            container = api.create_container(name=self._container(spec.name), **body)["Id"]
-            # A refusal to start stays on the container, for whoever inspects it.
-            with contextlib.suppress(APIError):
-                api.start(container)
+            return str(api.create_container(name=self._container(spec.name), **body)["Id"])
 
     def _published(self, engine: Engine, plan: Plan) -> dict[str, Any]:
         if engine.is_local:
