@@ -183,6 +183,8 @@ def test_two_engines_are_one_pool(
         image=base_image,
         engines=(EngineAddress("here"), second_engine.address),
         is_pool=True,
+        # Away from what else runs on this machine: the second engine knows nothing of the first one's networks.
+        subnets=f"10.223.{second_engine.port % 256}.0/24",
     )
     runtime = stand.runtime
     cores = float(runtime.engines["here"].info()["NCPU"])
