@@ -8,11 +8,12 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from deployments import batch, changes
+from deployments import batch, changes, debugging
 from deployments.doorbell import ring
 from deployments.environment_builds import cancel_build
 from deployments.models import (
     BatchDeployment,
+    DebugSession,
     EnvironmentBuild,
     Instance,
     InstanceSpan,
@@ -192,6 +193,34 @@ class InstanceAdmin(KeptAdmin):
         return None
 
 
+@admin.register(DebugSession)
+class DebugSessionAdmin(KeptAdmin):
+    list_display = (
+        "name",
+        "deployment",
+        "state",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "debug_host",
+        "debug_port",
+        "code",
+    )
+    list_filter = ("state", "code")
+    search_fields = ("name", "deployment__name", "deployment__endpoint__name")
+    list_select_related = ("deployment__endpoint__workspace", "created_by")
+    exclude = ("lease_token",)
+    actions = ("stop_sessions",)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("deployments.change_debugsession")
+
+    @admin.action(description="Stop", permissions=["operate"])
+    def stop_sessions(self, request: HttpRequest, queryset: QuerySet[DebugSession]) -> None:
+        for session in queryset:
+            _do(request, _stop_session, session)
+
+
 @admin.register(InstanceSpan)
 class InstanceSpanAdmin(KeptAdmin):
     list_display = (
@@ -285,6 +314,10 @@ class EnvironmentBuildAdmin(KeptAdmin):
     def cancel_builds(self, request: HttpRequest, queryset: QuerySet[EnvironmentBuild]) -> None:
         for build in queryset.select_related("environment_version__environment__workspace"):
             _do(request, cancel_build, build)
+
+
+def _stop_session(session: DebugSession, *, by: User) -> None:
+    debugging.stop(session.deployment, by=by)
 
 
 def _do_to_instance(request: HttpRequest, verb: Any, row: Instance) -> None:

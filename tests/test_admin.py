@@ -8,9 +8,10 @@ from django.contrib import admin
 from django.db.models import CompositePrimaryKey
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from deployments.models import Instance, OnlineDeployment
+from deployments.models import DebugSession, Instance, OnlineDeployment
 from endpoints.keys import keys_of
 from endpoints.models import OnlineEndpoint
 from tests.factories import make_online_endpoint, make_user
@@ -108,3 +109,21 @@ def test_instances_are_restarted_and_drained_after_a_question(operator: Client) 
     assert row.restart_requested_at is not None
     verbs = Activity.objects.order_by("pk").values_list("verb", flat=True)
     assert list(verbs) == ["restart instance", "drain instance"]
+
+
+def test_debug_sessions_are_stopped(operator: Client) -> None:
+    make_online_endpoint(deployments={"blue": 100})
+    blue = OnlineDeployment.objects.get()
+    assert blue.serving_revision is not None
+    session = DebugSession.objects.create(
+        deployment=blue,
+        revision=blue.serving_revision,
+        name="blue-debug",
+        state=DebugSession.State.RUNNING,
+        expires_at=timezone.now(),
+    )
+    wish = {"action": "stop_sessions", "_selected_action": [str(session.pk)]}
+    operator.post(reverse("admin:deployments_debugsession_changelist"), wish)
+    session.refresh_from_db()
+    assert session.state == "Stopping"
+    assert [row.verb for row in Activity.objects.all()] == ["stop debug session"]
