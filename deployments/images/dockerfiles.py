@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,11 +114,14 @@ def build_context(
     cancel: Cancel,
     deadline: float,
     guard: Guard,
+    secrets_folder: Path,
 ) -> str:
-    """Build and tag; the id. Raises `BuildFailed` naming the line, `UserError` for the file, `Cancelled`."""
+    """Build and tag; the id. Raises `BuildFailed` naming the line, `UserError` for the file, `Cancelled`.
+
+    `secrets_folder` holds credentials for as long as the build takes; the caller clears what a dead build left.
+    """
     text = _read(context, dockerfile)
-    with tempfile.TemporaryDirectory(prefix="portico-build-") as name:
-        folder = Path(name)
+    with _only_meanwhile(secrets_folder) as folder:
         program = buildkit_program()
         if program is None:
             log(
@@ -142,6 +145,16 @@ def build_context(
                 folder,
             )
     return identity(client, tag)
+
+
+@contextmanager
+def _only_meanwhile(folder: Path) -> Iterator[Path]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

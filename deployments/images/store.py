@@ -264,6 +264,7 @@ class ImageStore:
                 cancel=work.cancel,
                 deadline=work.deadline,
                 guard=work.guard,
+                secrets_folder=self.root / "builds" / work.key,
             )
             return self._as_it_is(spec, spec.dockerfile, reference, warnings, work)
         if translation is None and not self._stands_in(spec, base):
@@ -437,6 +438,10 @@ class ImageStore:
         """A step that says nothing would go on for ever: nobody who waits for it is left."""
         for path in (self.root / "guards").glob("*.lock"):
             guard.end_orphan(path)
+        for folder in (self.root / "builds").glob("*"):
+            with guard.hold_if_free(self.root / "guards" / f"{folder.name}.lock") as held:
+                if held is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_dead_boxes(self) -> None:
         # By name: whatever runs on an image of ours has the image's labels as well.

@@ -118,10 +118,14 @@ def test_a_silent_build_whose_worker_was_killed_is_ended(
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
     assert processes(command)
+    secrets = folder / "images" / "builds"
+    assert list(secrets.glob("*/secret-*"))
 
     store = ImageStore(folder / "images", settings, Interpreters(folder / "interpreters"))
     store.prune(set())
     wait_until(lambda: not processes(command), "the step to end")
+    store.prune(set())
+    assert list(secrets.iterdir()) == []
     assert not engine.images.list(filters={"label": f"portico.builder={settings.installation}"})
     store.client.close()
 
