@@ -85,6 +85,15 @@ def stop(deployment: OnlineDeployment, *, by: User | None) -> None:
         ring_sweep()
 
 
+def refusal(deployment: OnlineDeployment) -> str:
+    """Why `start` would refuse, as far as it can be known before; empty if it would not."""
+    try:
+        _debuggable(deployment, deployment)
+    except UserError as error:
+        return error.message
+    return ""
+
+
 def find(deployment: OnlineDeployment) -> DebugSession:
     """`NotFound` when there is none."""
     session = DebugSession.objects.filter(deployment=deployment).first()

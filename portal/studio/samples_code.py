@@ -58,16 +58,31 @@ def sample_code(
     return LANGUAGES[language].write(sample)
 
 
+def patient_curl(endpoint: Callee, *, key: str, body: str, ca_path: str, deployment: str) -> str:
+    """A request to `deployment` by cURL that waits for as long as somebody stands at a breakpoint."""
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        DEPLOYMENT_HEADER: deployment,
+    }
+    return " \\\n  ".join(_curl_words(Sample(endpoint.scoring_uri, headers, body, ca_path))) + "\n"
+
+
 def _curl(sample: Sample) -> str:
+    limits = (
+        f"--max-time {TIMEOUT_SECONDS} --retry {TRIES - 1} --fail-with-body --silent --show-error"
+    )
+    return " \\\n  ".join([*_curl_words(sample), limits]) + "\n"
+
+
+def _curl_words(sample: Sample) -> list[str]:
     trust = [f"--cacert {shlex.quote(sample.ca_path)}"] if sample.ca_path else []
-    words = [
+    return [
         f"curl --request POST {shlex.quote(sample.url)}",
         *trust,
         *(f"--header {shlex.quote(f'{name}: {value}')}" for name, value in sample.headers.items()),
         f"--data-raw {shlex.quote(sample.body)}",
-        f"--max-time {TIMEOUT_SECONDS} --retry {TRIES - 1} --fail-with-body --silent --show-error",
     ]
-    return " \\\n  ".join(words) + "\n"
 
 
 def _python(sample: Sample) -> str:

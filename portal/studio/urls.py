@@ -16,6 +16,7 @@ from portal.studio import (
     create,
     data_pages,
     datastore_pages,
+    debugging,
     deployment,
     endpoint,
     endpoint_list,
@@ -69,6 +70,8 @@ urlpatterns = [
     path(f"{DEPLOYMENT}/cancel", deployment.cancel, name="cancel_deployment"),
     path(f"{DEPLOYMENT}/restore/<int:number>", deployment.restore, name="restore_revision"),
     path(f"{DEPLOYMENT}/delete", deployment.delete, name="delete_deployment"),
+    path(f"{DEPLOYMENT}/debug", debugging.debug, name="debug_deployment"),
+    path(f"{DEPLOYMENT}/debug/stop", debugging.stop, name="stop_debug"),
     path(f"{DEPLOYMENT}/build-log", build_log.download, name="download_build_log"),
     path(
         f"{DEPLOYMENT}/instances/<str:instance>/restart",

@@ -63,6 +63,8 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "restore_revision": (SENT_ON, FORBIDDEN, FORBIDDEN),
     "delete_deployment": (OK, FORBIDDEN, FORBIDDEN),
     "download_build_log": (NOT_FOUND, FORBIDDEN, FORBIDDEN),
+    "debug_deployment": (OK, FORBIDDEN, FORBIDDEN),
+    "stop_debug": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
     "restart_instance": (OK, FORBIDDEN, FORBIDDEN),
     "drain_instance": (OK, FORBIDDEN, FORBIDDEN),
     "models": (OK, OK, OK),

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 
+from deployments.models import DebugSession
 from endpoints.models import OnlineEndpoint
 from tests.factories import (
     Cast,
@@ -99,6 +101,8 @@ SHOWN = {
     "delete_deployment": ("endpoints/churn/deployments/green/delete", "as-code"),
     "restart_instance": ("endpoints/churn/deployments/green/instances/1/restart", "as-code"),
     "drain_instance": ("endpoints/churn/deployments/green/instances/1/drain", "as-code"),
+    "debug_deployment": ("endpoints/churn/deployments/green/debug", "as-code"),
+    "stop_debug": ("endpoints/churn/deployments/green/debug", "stop-code"),
     "register_model": ("models/register", "as-code"),
     "archive_model": ("models/diabetes", "archive-code"),
     "register_environment": ("environments/register", "as-code"),
@@ -151,7 +155,10 @@ WITHOUT = {
     "account": "one's own password, which is of no workspace",
 }
 # Portico's own, for which the command line has commands.
-OURS = {"restart_instance", "drain_instance", "build_environment"}
+OURS = {
+    *("restart_instance", "drain_instance", "build_environment"),
+    *("debug_deployment", "stop_debug"),
+}
 # Azure's SDK and command line cannot do these.
 REST_ALONE = {
     *("set_default_datastore", "set_quota", "add_member", "change_member", "remove_member"),
@@ -172,6 +179,13 @@ def everything(cast: Cast, endpoint: OnlineEndpoint) -> dict[str, int]:
     green = endpoint.deployments.get(name="green")
     green.revision = make_revision(green)
     green.save()
+    DebugSession.objects.create(
+        deployment=green,
+        revision=green.revision,
+        name="green-debug",
+        state=DebugSession.State.RUNNING,
+        expires_at=timezone.now(),
+    )
     principal = principals.create_principal(workspace, "ci", Role.READER, by=alice)
     secret, _ = principals.add_secret(principal, by=alice)
     credential = principal.federated_credentials.create(
