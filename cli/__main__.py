@@ -31,6 +31,7 @@ VERBS = {
     "prepare": Verb("migrate the database and collect static files ('up' does it)", SERVER),
     "stop-instances": Verb("stop all running instances of models", SERVER),
     "watch": Verb("follow logs and metrics, serve the gateway ('up' does it)", SERVER),
+    "remove-unused-images": Verb("delete container images that no deployment runs in", SERVER),
     "migrate": Verb("bring the database to the installed version", SERVER),
     "createsuperuser": Verb("add an administrator", SERVER),
     "changepassword": Verb("set the password of a user", SERVER),

@@ -19,7 +19,7 @@ from portal.faults import StartFault
 # These read settings only: without the models they start sooner, and `up` stays small for its long life.
 WITHOUT_MODELS = {"up", "restart", "ca"}
 # These work on what an installation holds, and these only on its database, which may be elsewhere.
-ON_INSTALLATION = {"sample", "sign-in-link", "createsuperuser"}
+ON_INSTALLATION = {"sample", "remove-unused-images", "sign-in-link", "createsuperuser"}
 ON_DATABASE = {"migrate", "changepassword", "shell", "dbshell"}
 
 

@@ -8,17 +8,21 @@ from datetime import timedelta
 
 from django.conf import settings
 
+from deployments.engine_surveys import survey_engines
 from deployments.engines import runtime_name
 from deployments.environments import content_hash
 from deployments.installation import environments, images
 from deployments.models import OnlineDeployment, Revision
 from deployments.staging import environment_spec
-from workspaces import leftovers
-from workspaces.errors import UserError
+from workspaces import access, leftovers
+from workspaces.errors import Forbidden, UserError
+from workspaces.models import User
 
 logger = logging.getLogger(__name__)
 
 UNUSED_ENVIRONMENTS_KEPT = timedelta(days=7)
+# For a build that has ended, and whose revision does not name its image yet.
+FRESH_IMAGES_SPARED = timedelta(minutes=10)
 
 
 def tidy() -> None:
@@ -36,6 +40,34 @@ def prune_package_cache() -> None:
     told = environments().prune_cache()
     if told:
         logger.info("package cache: %s", told)
+
+
+def remove_unused_images(*, by: User) -> tuple[str, ...]:
+    """Remove at once the images that `tidy` would keep for a week; the keys of those that went.
+
+    May be repeated. Takes as long as the engine needs to delete them. Raises `Forbidden` unless `by` administers the
+    installation, and `UserError` without an engine that answers.
+    """
+    if not access.reaches_all(by):
+        raise Forbidden(
+            "Images belong to all workspaces. Ask an administrator of this installation to remove unused ones.",
+            target="images",
+        )
+    if runtime_name() != "docker":
+        raise UserError(
+            "This installation runs no containers, so it has no images to remove.", target="images"
+        )
+    # The first is the one that builds: a silent one is told of at once, not when the deletion runs out of time.
+    where = survey_engines(is_fresh=True)[0]
+    if where.away:
+        raise UserError(
+            f"The Docker engine {where.name} does not answer: {where.away}. Start it, then remove the images.",
+            target="images",
+            status=503,
+        )
+    removed = images().prune(images_in_use(), grace_seconds=FRESH_IMAGES_SPARED.total_seconds())
+    logger.info("user %s removed %d unused images", by.pk, len(removed))
+    return removed
 
 
 def environments_in_use() -> set[str]:

@@ -22,6 +22,8 @@ class Record:
     python: str
     python_version: str
     warnings: tuple[str, ...]
+    size_bytes: int = 0
+    """On the engine's disk, with all layers; 0: it was not noted."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Records:
                 str(data["python"]),
                 str(data["python_version"]),
                 tuple(data["warnings"]),
+                int(data.get("size_bytes", 0)),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -49,6 +52,10 @@ class Records:
             record = self.find(path.stem)
             if record is not None and record.reference == reference:
                 yield path.stem
+
+    def of_reference(self, reference: str) -> Record | None:
+        """What was built with this id, as it was noted; no engine is asked whether it is still there."""
+        return next((self.find(key) for key in self.keys_of(reference)), None)
 
     def write(self, key: str, record: Record) -> None:
         _write_whole(self._path(key), json.dumps(asdict(record)))

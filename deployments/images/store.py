@@ -376,10 +376,12 @@ class ImageStore:
         self, key: str, reference: str, python: InsidePython, warnings: list[str]
     ) -> BuiltImage:
         """Remember what was made; from now on it is found."""
-        self.records.write(key, Record(reference, python.path, python.version, tuple(warnings)))
+        record = Record(reference, python.path, python.version, tuple(warnings))
+        self.records.write(key, record)
         built = self._described(key)
         if built is None:
             raise BuildFailed(explain("error: The image has gone from the engine"))
+        self.records.write(key, replace(record, size_bytes=built.size_bytes))
         return replace(built, was_cached=False)
 
     @contextmanager

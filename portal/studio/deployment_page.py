@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from deployments import changes
+from deployments.image_surveys import noted_image
 from deployments.models import OnlineDeployment, Operation, Phase, Revision
 from deployments.phases import expected_seconds
 from deployments.plans import Plan, plan_update
@@ -73,6 +74,7 @@ def overview(deployment: OnlineDeployment) -> dict[str, Any]:
     serving = deployment.serving_revision
     return {
         "spec": spec,
+        "built_image": noted_image(deployment.revision.image) if deployment.revision else None,
         "operation": operation,
         "steps": steps,
         "failure": failure,

@@ -20,6 +20,7 @@ from portal.studio import (
     deployment,
     endpoint,
     endpoint_list,
+    engines,
     environment_builds,
     environment_check,
     instances,
@@ -153,6 +154,9 @@ urlpatterns = [
     # The rest
     path("compute", compute.instance_types, name="compute"),
     path("compute/quotas/<str:resource>", compute.set_quota, name="set_quota"),
+    path("compute/engines", engines.engine_list, name="engines"),
+    path("compute/engines/away", engines.away, name="engines_away"),
+    path("compute/images/remove-unused", engines.remove_images, name="remove_images"),
     path("compute/create", compute_pages.create, name="create_compute"),
     path("compute/<str:compute>/edit", compute_pages.edit, name="edit_compute"),
     path("compute/<str:compute>/delete", compute_pages.delete, name="delete_compute"),

@@ -152,6 +152,7 @@ WITHOUT = {
     "endpoint_token": "shows what the code of the tab Consume asks for",
     "retry_deployment": "the same wish again, which the page for editing shows",
     "cancel_deployment": "Azure has no such operation, nor has our API",
+    "remove_images": "of the whole installation; the command line of its machine has the same word",
     "account": "one's own password, which is of no workspace",
 }
 # Portico's own, for which the command line has commands.

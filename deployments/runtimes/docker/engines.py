@@ -112,7 +112,7 @@ class Engine:
             return self._client
 
     def _note_away(self, error: Exception) -> None:
-        sentence = _said(error)
+        sentence = said(error)
         fresh = f"The Docker engine {self.name} at {self.address.url} does not answer: {sentence}"
         if not self._away:
             logger.warning("%s", fresh)
@@ -151,8 +151,8 @@ def _security(address: EngineAddress) -> TLSConfig | bool:
     )
 
 
-def _said(error: BaseException) -> str:
-    """In one line; what ssh said explains more than what its silence led to."""
+def said(error: BaseException) -> str:
+    """Why an engine does not answer, in one line; what ssh said explains more than what its silence led to."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, SshFailed):
         cause = cause.__cause__ or cause.__context__
