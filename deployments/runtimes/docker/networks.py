@@ -32,19 +32,21 @@ def name_of(installation: str, owner: int, *, is_cut_off: bool) -> str:
 def ensure(
     engine: Engine, installation: str, owner: int, *, is_cut_off: bool, pool: Subnet
 ) -> str:
-    """The network's name, made if it was missing; `NoSubnetLeft` when there is no room for it.
+    """The network's id, made if it was missing; `NoSubnetLeft` when there is no room for it.
 
-    It is walled off from a cloud's metadata, and one that is cut off from this machine, each time: firewalls forget.
+    An id, since names may be had twice: an engine goes on making a network whose asker was killed, and another asker
+    is not told. It is walled off from a cloud's metadata, and one that is cut off from this machine, each time:
+    firewalls forget.
     """
-    name = _ensure(engine, installation, owner, is_cut_off=is_cut_off, pool=pool)
+    network = _ensure(engine, installation, owner, is_cut_off=is_cut_off, pool=pool)
     if engine.is_local:
         with engine.asking() as api:
-            subnets = [str(subnet) for subnet in _subnets_of([api.inspect_network(name)])]
+            subnets = [str(subnet) for subnet in _subnets_of([api.inspect_network(network)])]
         for subnet in subnets:
             walls.close_metadata(subnet)
             if is_cut_off:
                 walls.build(subnet)
-    return name
+    return network
 
 
 def _ensure(
@@ -53,8 +55,9 @@ def _ensure(
     name = name_of(installation, owner, is_cut_off=is_cut_off)
     with engine.asking() as api:
         known = api.networks()
-        if any(network["Name"] == name for network in known):
-            return name
+        oldest = _oldest(known, name)
+        if oldest:
+            return oldest
         taken = [*_subnets_of(known), *(_routes() if engine.is_local else [])]
         free = _free(pool, taken)
         for _ in range(MOST_COLLISIONS):
@@ -65,12 +68,11 @@ def _ensure(
                 _create(api, name, subnet, installation, owner, is_cut_off=is_cut_off)
             except APIError as error:
                 # Somebody else was faster: with this very network, or with one of these addresses.
-                if error.status_code == 409:
-                    return name
-                if "overlap" not in reason_of(error):
+                if error.status_code != 409 and "overlap" not in reason_of(error):
                     raise
-            else:
-                return name
+            oldest = _oldest(api.networks(), name)
+            if oldest:
+                return oldest
     raise NoSubnetLeft(
         f"No subnet of {pool} is free on the engine {engine.name}. Give more addresses with "
         "PORTICO_DOCKER_SUBNETS, or remove networks that nobody needs: `docker network prune`."
@@ -86,13 +88,13 @@ def remove_unused(engine: Engine, installation: str, *, owner: int | None = None
         ours = api.networks(filters={"label": [f"{key}={value}" for key, value in labels.items()]})
         if not ours:
             return
-        used = {
-            network
-            for container in engine.containers(labels)
-            for network in container["NetworkSettings"]["Networks"]
-        }
+        used: set[str] = set()
+        for container in engine.containers(labels):
+            used.add(container["HostConfig"]["NetworkMode"])
+            for name, place in container["NetworkSettings"]["Networks"].items():
+                used |= {name, place["NetworkID"]}
         for network in ours:
-            if network["Name"] not in used:
+            if not {network["Name"], network["Id"]} & used:
                 with contextlib.suppress(APIError):
                     api.remove_network(network["Id"])
                     if engine.is_local:
@@ -118,6 +120,12 @@ def _create(
         ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
         labels={INSTALLATION: installation, OWNER: str(owner)},
     )
+
+
+def _oldest(known: Iterable[dict[str, Any]], name: str) -> str:
+    """The id of the network of this name that was there first; empty when there is none."""
+    named = [(found["Created"], found["Id"]) for found in known if found["Name"] == name]
+    return str(min(named)[1]) if named else ""
 
 
 def _free(pool: Subnet, taken: list[Subnet]) -> Iterator[Subnet]:
