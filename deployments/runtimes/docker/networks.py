@@ -34,8 +34,8 @@ def ensure(
 ) -> str:
     """The network's id, made if it was missing; `NoSubnetLeft` when there is no room for it.
 
-    An id, since names may be had twice: an engine goes on making a network whose asker was killed, and another asker
-    is not told. It is walled off from a cloud's metadata, and one that is cut off from this machine, each time:
+    Of two with one name, one is removed: an engine goes on making a network whose asker was killed, and tells nobody.
+    It is walled off from a cloud's metadata, and one that is cut off from this machine, each time:
     firewalls forget.
     """
     network = _ensure(engine, installation, owner, is_cut_off=is_cut_off, pool=pool)
@@ -55,9 +55,9 @@ def _ensure(
     name = name_of(installation, owner, is_cut_off=is_cut_off)
     with engine.asking() as api:
         known = api.networks()
-        oldest = _oldest(known, name)
-        if oldest:
-            return oldest
+        found = _the_one(api, known, name)
+        if found:
+            return found
         taken = [*_subnets_of(known), *(_routes() if engine.is_local else [])]
         free = _free(pool, taken)
         for _ in range(MOST_COLLISIONS):
@@ -70,9 +70,9 @@ def _ensure(
                 # Somebody else was faster: with this very network, or with one of these addresses.
                 if error.status_code != 409 and "overlap" not in reason_of(error):
                     raise
-            oldest = _oldest(api.networks(), name)
-            if oldest:
-                return oldest
+            found = _the_one(api, api.networks(), name)
+            if found:
+                return found
     raise NoSubnetLeft(
         f"No subnet of {pool} is free on the engine {engine.name}. Give more addresses with "
         "PORTICO_DOCKER_SUBNETS, or remove networks that nobody needs: `docker network prune`."
@@ -122,10 +122,19 @@ def _create(
     )
 
 
-def _oldest(known: Iterable[dict[str, Any]], name: str) -> str:
-    """The id of the network of this name that was there first; empty when there is none."""
-    named = [(found["Created"], found["Id"]) for found in known if found["Name"] == name]
-    return str(min(named)[1]) if named else ""
+def _the_one(api: Any, known: Iterable[dict[str, Any]], name: str) -> str:
+    """The id of the network of this name; of several, all that are in no use are removed but the first."""
+    named = sorted((found["Created"], found["Id"]) for found in known if found["Name"] == name)
+    kept = [identity for _, identity in named]
+    for identity in reversed(kept[1:]):
+        with contextlib.suppress(APIError):
+            api.remove_network(identity)
+            kept.remove(identity)
+    if len(kept) > 1:
+        with contextlib.suppress(APIError):
+            api.remove_network(kept[0])
+            del kept[0]
+    return kept[0] if kept else ""
 
 
 def _free(pool: Subnet, taken: list[Subnet]) -> Iterator[Subnet]:

@@ -49,6 +49,7 @@ from deployments.runtimes.records import read_record, write_record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 LOCK_SECONDS = 30
+CONFLICT = 409
 LONGEST_GRACE_SECONDS = 15
 TIDY_SECONDS = 600
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -118,7 +119,13 @@ class DockerRuntime:
             if is_there and current.digest == spec.digest:
                 return current
             try:
-                self._start(spec)
+                try:
+                    self._start(spec)
+                except APIError as error:
+                    if error.status_code != CONFLICT:
+                        raise
+                    # An engine goes on with what it was asked for by a worker that was killed.
+                    self._start(spec)
             except StartRefused as refusal:
                 failure = {"code": refusal.code, "reason": refusal.reason}
                 self._note(spec.name, digest=spec.digest, failure=failure)
@@ -238,9 +245,15 @@ class DockerRuntime:
         with hold(self._locks() / f"network-{spec.owner}", seconds=LOCK_SECONDS):
             network = self._network(engine, spec)
             container = self._create(engine, self._plan(spec, image, network))
-        # A refusal to start stays on the container, for whoever inspects it.
-        with engine.asking() as api, contextlib.suppress(APIError):
-            api.start(container)
+        with engine.asking() as api:
+            try:
+                api.start(container)
+            except APIError as error:
+                if "ambiguous" not in reason_of(error):
+                    return  # the refusal stays on the container, for whoever inspects it
+                self._network(engine, spec)
+                with contextlib.suppress(APIError):
+                    api.start(container)
 
     def _network(self, engine: Engine, spec: InstanceSpec) -> str:
         try:
@@ -265,8 +278,7 @@ class DockerRuntime:
     def _again(self, spec: InstanceSpec, engine: Engine, facts: dict[str, Any]) -> bool:
         """Start a container that has ended once more, with its console; False when it is better made anew."""
         try:
-            if spec.is_cut_off:
-                self._network(engine, spec)
+            self._network(engine, spec)
             with engine.asking() as api:
                 api.start(facts["Id"])
         except APIError:
