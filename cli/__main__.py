@@ -106,7 +106,10 @@ def help_text() -> str:
 
 
 def _rows(module: str) -> list[str]:
-    return [f"  {name:<17}{verb.help}" for name, verb in VERBS.items() if verb.module == module]
+    width = max(map(len, VERBS)) + 2
+    return [
+        f"  {name:<{width}}{verb.help}" for name, verb in VERBS.items() if verb.module == module
+    ]
 
 
 def unknown_text(name: str) -> str:

@@ -13,7 +13,7 @@ from deployments.changes import create_deployment, retry
 from deployments.doorbell import ring_sweep
 from deployments.environments.specification import EnvironmentSpec
 from deployments.installation import environments
-from deployments.models import DeploymentState, OnlineDeployment, SampleLoad
+from deployments.models import DeploymentState, OnlineDeployment, Phase, SampleLoad
 from deployments.specs import DeploymentSpec
 from endpoints.changes import EndpointSpec, create_endpoint, delete_endpoint
 from endpoints.models import EndpointState, OnlineEndpoint
@@ -148,10 +148,18 @@ def _finish(load: SampleLoad) -> tuple[str | None, float | None, str]:
             cause = row.failure.get("cause", "see the deployment's page.")
             return SampleLoad.State.FAILED, None, f"Deployment '{row.name}' failed: {cause}"
     if len(rows) < len(SPLIT) or any(row.state != DeploymentState.SUCCEEDED for row in rows):
-        return None, 0.5, "Starting blue and green."
+        where = " and ".join(map(_where, rows)) or "blue and green"
+        return None, 0.5, f"Starting {where}."
     if not endpoint.traffic:
         set_traffic(endpoint, SPLIT, by=load.wanted_by, note="sample")
     return SampleLoad.State.DONE, None, "Ready."
+
+
+def _where(deployment: OnlineDeployment) -> str:
+    """The deployment's name, and how far it is: `blue (build environment)`."""
+    operation = deployment.current_operation()
+    phase = operation.phases.filter(state=Phase.State.RUNNING).first() if operation else None
+    return f"{deployment.name} ({phase.name.lower()})" if phase else deployment.name
 
 
 def _environment(workspace: Workspace, by: User | None) -> EnvironmentVersion:
@@ -177,6 +185,7 @@ def _models(load: SampleLoad, environment: EnvironmentVersion) -> dict[str, Mode
             found[deployment] = version
     if len(found) == len(MODELS):
         return found
+    SampleLoad.objects.filter(pk=load.pk).update(message="Training two small models.")
     built = environments().build(EnvironmentSpec(conda_text=environment.conda_file))
     with tempfile.TemporaryDirectory(prefix="portico-sample-") as folder:
         trained = subprocess.run(
