@@ -52,6 +52,8 @@ def test_registered_models_and_environments_are_fetched_from_the_portal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PORTICO_CONFIG_DIR", str(tmp_path / "config"))
+    # The environment names an image that nobody has; in a process it is left out.
+    monkeypatch.setenv("PORTICO_LOCAL_RUNTIME", "process")
     signed_in = ("--url", house.tls_url, "--token", house.admin_token, "--yes")
     assert run("login", [*signed_in, "--ca-file", str(house.ca_path)]) == 0
     register(tmp_path)
