@@ -14,6 +14,7 @@ from cli.local.programs import Tell
 from cli.local.records import Failure, environments_root
 
 ENVIRONMENTS, IMAGES = "deployments.environments", "deployments.images"
+WITHOUT_IMAGE = "Run it in a process, without the image: PORTICO_LOCAL_RUNTIME=process"
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ def build_image(spec: Mapping[str, Any], *, tell: Tell) -> Built:
         "spec": dict(spec),
         "settings": {**package_settings(), "for_others": False},
     }
-    built = _answer(programs.run(IMAGES, order, tell=tell))
+    # What has packages beside its image can do without the image.
+    way_out = (WITHOUT_IMAGE,) if spec.get("environment") else ()
+    built = _answer(programs.run(IMAGES, order, tell=tell), ways_out=way_out)
     return Built(built["python"], tuple(built["warnings"]), built["reference"])
 
 
-def _answer(said: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(said: Mapping[str, Any], *, ways_out: tuple[str, ...] = ()) -> dict[str, Any]:
     if "failed" in said:
         failed = said["failed"]
         raise DeploymentFailed(
@@ -61,7 +64,7 @@ def _answer(said: Mapping[str, Any]) -> dict[str, Any]:
                 failed["code"],
                 failed["message"],
                 tuple(failed["evidence"]),
-                tuple(failed["fixes"]),
+                (*failed["fixes"], *ways_out),
             )
         )
     built: dict[str, Any] = said["built"]
