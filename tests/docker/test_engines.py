@@ -69,7 +69,7 @@ class SecondEngine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        name = self._folder.name
+        name = f"portico-{self._bridge}"
         if not Path("/sys/class/net", self._bridge).exists():
             _ip("link", "add", self._bridge, "type", "bridge")
             _ip("address", "add", f"10.222.{self.port % 256}.1/24", "dev", self._bridge)
