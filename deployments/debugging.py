@@ -20,6 +20,7 @@ from deployments import staging
 from deployments.changes import reserved_cores, upstream_facts
 from deployments.doorbell import ring_sweep
 from deployments.engines import engines
+from deployments.environments import BuildFailed
 from deployments.installation import runtime_of
 from deployments.models import DebugSession, DeploymentState, OnlineDeployment, Revision
 from deployments.runtimes import InstanceSpec, InstanceStatus, Phase
@@ -137,7 +138,19 @@ def step(session: DebugSession) -> tuple[str | None, float | None]:
     house = runtime_of(session.revision)
     status = house.inspect(session.name)
     if status.phase == Phase.ABSENT:
-        status = house.ensure(_spec(session))
+        try:
+            spec = _spec(session)
+        except BuildFailed as error:
+            failure = error.failure
+            _save(
+                session,
+                code=failure.code,
+                reason=failure.sentence,
+                evidence=list(failure.evidence),
+                address="",
+            )
+            return State.FAILED, left
+        status = house.ensure(spec)
         open_span(session)
     if status.phase == Phase.EXITED:
         _leave_routes(session)

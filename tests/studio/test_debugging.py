@@ -12,20 +12,24 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from deployments import installation, tasks
+from deployments import installation, staging, tasks
+from deployments.environments import BuildFailed, BuildFailure
 from deployments.models import DebugSession, OnlineDeployment
 from deployments.runtimes.fake import FakeRuntime
 from tests.factories import Cast
 from tests.studio.test_code_part import ask, folds_of
 from tests.studio.test_deployment_page import HTMX, own_store, page, runnable, url
-from workspaces.models import Activity
+from workspaces.models import Activity, EnvironmentVersion
 
 __all__ = ["own_store"]
 
 
 @pytest.fixture
 def deployment(cast: Cast) -> OnlineDeployment:
-    return runnable(cast)
+    deployment = runnable(cast)
+    # One that is built without a network.
+    EnvironmentVersion.objects.update(conda_file="dependencies: [python]")
+    return deployment
 
 
 @pytest.fixture
@@ -183,3 +187,20 @@ def test_the_code_follows_the_hours(
     stopping = folds_of(alice.get(url(cast, "/debug")))["stop-code"]
     assert "stop-debug" in stopping["cli"]
     assert "--request DELETE" in stopping["rest"]
+
+
+def test_a_session_whose_environment_is_gone_says_why(
+    alice: Client,
+    cast: Cast,
+    deployment: OnlineDeployment,
+    runtime: FakeRuntime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*_: object) -> None:
+        raise BuildFailed(BuildFailure("ImageBuildFailure", "The package index is away."))
+
+    session = session_of(deployment, "Starting", due_at=timezone.now())
+    monkeypatch.setattr(staging, "instance_spec", gone)
+    tasks.advance_debug_session(session.pk)
+    assert DebugSession.objects.get().state == "Failed"
+    assert "The package index is away." in text_of(alice, cast)
