@@ -16,7 +16,7 @@ if ! "$docker" image inspect "$first" >/dev/null 2>&1; then
   tree=$(mktemp -d)
   trap 'rm -rf "$tree"' EXIT
   # What a package does to start services has no place here; documents are not read inside.
-  debootstrap --variant=minbase --include=python3,ca-certificates bookworm "$tree" "${mirror:-http://deb.debian.org/debian}" \
+  debootstrap --variant=minbase --include=python3,ca-certificates bookworm "$tree" ${mirror:+"$mirror"} \
     >"$tree.log" 2>&1 || { tail -n 20 "$tree.log" >&2; exit 1; }
   rm -rf "$tree.log" "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/usr/share/doc "$tree"/usr/share/man
   : >"$tree/etc/apt/sources.list" # its packages come from where the builder says, if from anywhere
