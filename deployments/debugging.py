@@ -10,7 +10,7 @@ import math
 import socket
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from django.db import transaction
@@ -24,6 +24,7 @@ from deployments.environments import BuildFailed
 from deployments.installation import runtime_of
 from deployments.models import DebugSession, DeploymentState, OnlineDeployment, Revision
 from deployments.runtimes import InstanceSpec, InstanceStatus, Phase
+from deployments.runtimes.commands import APP_ROOT
 from deployments.tending import close_span, open_span
 from endpoints.gateway import publish
 from workspaces import quota
@@ -105,9 +106,9 @@ def find(deployment: OnlineDeployment) -> DebugSession:
 
 def launch_entry(session: DebugSession) -> dict[str, Any]:
     """For launch.json of VS Code, opened on the code folder, once the port is here (`tunnel`)."""
-    inside = staging.folder_of(session.deployment, session.revision) / "code"
+    inside: PurePath = staging.folder_of(session.deployment, session.revision) / "code"
     if staging.runs_as_container(session.revision):
-        inside = Path("/var/azureml-app/code")
+        inside = APP_ROOT / "code"
     return {
         "name": f"Portico: {session.deployment.endpoint.name}/{session.deployment.name}",
         "type": "debugpy",

@@ -11,12 +11,12 @@ from typing import Any
 
 from cli.faults import ClientFault
 from cli.local import records
+from cli.local.containers import APP_ROOT
 from cli.local.programs import Tell
 from cli.local.records import DeploymentRecord
 
 NAME = "AzureML: Debug Local Endpoint"
 PROGRAM = "code"
-APP_ROOT = "/var/azureml-app"
 # What VS Code allows and JSON does not; strings are matched so that what is in them stays.
 STRING = r'("(?:\\.|[^"\\])*")'
 COMMENT = re.compile(STRING + r"|//[^\n]*|/\*.*?\*/", re.DOTALL)

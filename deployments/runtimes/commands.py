@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from deployments.runtimes import InstanceSpec
 from deployments.runtimes.places import Place
+
+APP_ROOT = PurePosixPath("/var/azureml-app")
+"""Where code and model lie in a container (facts 4.3)."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from typing import Any
 from docker.types import DeviceRequest, HostConfig, LogConfig, Mount, Ulimit
 
 from deployments.runtimes import InstanceSpec
-from deployments.runtimes.commands import server_flags, thread_limits
+from deployments.runtimes.commands import APP_ROOT, server_flags, thread_limits
 from deployments.runtimes.docker.bundle import INSIDE
 from deployments.runtimes.docker.networks import INSTALLATION, OWNER
 
 INSTANCE, DIGEST, FACTS = "portico.instance", "portico.digest", "portico.facts"
 CORES, MEMORY, GPUS = "portico.cores", "portico.memory", "portico.gpus"
 
-APP_ROOT = PurePosixPath("/var/azureml-app")
 MODELS = "azureml-models"
 PROCESSES_EACH = 2048
 LOG_OPTIONS = {"max-size": "16m", "max-file": "2"}
