@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import math
-import platform
-import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -28,13 +25,11 @@ from deployments.runtimes import (
     RuntimeAway,
     Usage,
 )
-from deployments.runtimes.docker import bundle, consoles, networks, placement, statuses, volumes
+from deployments.runtimes.docker import bundle, consoles, networks, statuses, volumes
 from deployments.runtimes.docker.addresses import EngineAddress
 from deployments.runtimes.docker.containers import (
-    CORES,
     DIGEST,
     INSTANCE,
-    MEMORY,
     Plan,
     own_user_of,
     variables_of,
@@ -42,26 +37,14 @@ from deployments.runtimes.docker.containers import (
 )
 from deployments.runtimes.docker.engines import Engine, reason_of
 from deployments.runtimes.docker.networks import INSTALLATION, OWNER
+from deployments.runtimes.docker.notes import LOCK_SECONDS, NAME, Notes
+from deployments.runtimes.docker.pool import Pool, StartRefused
 from deployments.runtimes.docker.usage import UsageMeter
 from deployments.runtimes.isolation import Users
-from deployments.runtimes.locks import hold
-from deployments.runtimes.records import read_record, write_record
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-LOCK_SECONDS = 30
 CONFLICT = 409
 LONGEST_GRACE_SECONDS = 15
 TIDY_SECONDS = 600
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-class StartRefused(Exception):
-    """Why an instance cannot be started, with its code."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class DockerRuntime:
@@ -88,10 +71,11 @@ class DockerRuntime:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.installation = installation
         self.engines = {address.name: Engine(address) for address in engines}
+        self._pool = Pool(self.engines, installation, is_open=is_pool)
+        self._notes = Notes(self.root, installation)
         self.users = Users(uid_base)
         self._bundle = server_bundle
         self._server = tuple(bundle.command(server_bundle))
-        self._is_pool = is_pool
         self._subnets = ipaddress.IPv4Network(subnets)
         self._custom_root_is_writable = custom_root_is_writable
         self._meter = UsageMeter()
@@ -113,7 +97,7 @@ class DockerRuntime:
 
     def ensure(self, spec: InstanceSpec) -> InstanceStatus:
         """Start the instance, or find it running; see the contract."""
-        with self._lock(spec.name):
+        with self._notes.lock(spec.name):
             current = self.inspect(spec.name)
             is_there = current.phase in (Phase.STARTING, Phase.HEALTHY)
             if is_there and current.digest == spec.digest:
@@ -128,20 +112,20 @@ class DockerRuntime:
                     self._start(spec)
             except StartRefused as refusal:
                 failure = {"code": refusal.code, "reason": refusal.reason}
-                self._note(spec.name, digest=spec.digest, failure=failure)
+                self._notes.write(spec.name, digest=spec.digest, failure=failure)
             except APIError as error:
                 failure = {
                     "code": "InternalServerError",
                     "reason": f"It could not be started: {reason_of(error)}",
                 }
-                self._note(spec.name, digest=spec.digest, failure=failure)
+                self._notes.write(spec.name, digest=spec.digest, failure=failure)
             except RuntimeAway as error:
                 return statuses.refused("InternalServerError", str(error), spec.digest)
         return self.inspect(spec.name)
 
     def inspect(self, name: str) -> InstanceStatus:
         """What runs under this name. An engine that is away is told from an instance that is not there."""
-        record = self._record(name)
+        record = self._notes.find(name)
         try:
             found = self._find(name)
         except RuntimeAway as error:
@@ -149,9 +133,9 @@ class DockerRuntime:
         if found is None:
             return statuses.missing(record)
         engine, facts = found
-        status = statuses.seen(engine, facts, is_pool=self._is_pool)
+        status = statuses.seen(engine, facts, is_pool=self._pool.is_open)
         if status.address and status.address != (record or {}).get("address"):
-            self._note(
+            self._notes.write(
                 name,
                 engine=engine.name,
                 digest=status.digest,
@@ -187,17 +171,17 @@ class DockerRuntime:
 
         While its engine is away it is only forgotten: the sweep finds it by its label afterwards.
         """
-        with self._lock(name, forget=True):
+        with self._notes.lock(name, forget=True):
             with contextlib.suppress(RuntimeAway):
                 found = self._find(name)
                 if found is not None:
                     self._end(*found, grace_seconds=min(grace_seconds, LONGEST_GRACE_SECONDS))
-            self._path(name).unlink(missing_ok=True)
+            self._notes.forget(name)
         self._tidy()
 
     def owned(self) -> Iterator[str]:
         """Names by label and by note: a crash at any moment leaves at least one of them."""
-        names = {path.stem for path in self.root.glob("*.json")}
+        names = self._notes.names()
         for engine in self.engines.values():
             with contextlib.suppress(RuntimeAway):
                 for container in engine.containers({INSTALLATION: self.installation}):
@@ -212,7 +196,7 @@ class DockerRuntime:
             try:
                 containers = engine.containers({INSTALLATION: self.installation})
             except RuntimeAway:
-                names |= self._noted_on(engine)
+                names |= self._notes.on(engine.name)
                 continue
             names.update(
                 container["Labels"][INSTANCE]
@@ -238,11 +222,11 @@ class DockerRuntime:
                 "It has no container image yet. Update the deployment: that builds one.",
             )
         self._check_files(spec)
-        engine = self._place(spec)
-        image = self._image(engine, spec)
-        self._note(spec.name, engine=engine.name, digest=spec.digest)
+        engine = self._pool.place(spec)
+        image = self._pool.image(engine, spec)
+        self._notes.write(spec.name, engine=engine.name, digest=spec.digest)
         # One after the other in a deployment: what it needs must not go before the container that holds it is there.
-        with hold(self._locks() / f"network-{spec.owner}", seconds=LOCK_SECONDS):
+        with self._notes.lock_network(spec.owner):
             network = self._network(engine, spec)
             container = self._create(engine, self._plan(spec, image, network))
         with engine.asking() as api:
@@ -285,75 +269,6 @@ class DockerRuntime:
             return False
         return True
 
-    def _place(self, spec: InstanceSpec) -> Engine:
-        """The engine it goes to."""
-        if not self._is_pool and not spec.gpu_count:
-            return next(iter(self.engines.values()))
-        rooms = []
-        for engine in self.engines.values():
-            with contextlib.suppress(RuntimeAway):
-                rooms.append(self._room(engine))
-        if not rooms:
-            raise RuntimeAway("No Docker engine answers.")
-        if spec.gpu_count and not any(room.has_gpus for room in rooms):
-            names = ", ".join(room.name for room in rooms)
-            raise StartRefused(
-                "OutOfCapacity",
-                f"It asks for {spec.gpu_count} GPU, and no engine offers any ({names}). Install the NVIDIA "
-                "container toolkit there, or choose an instance type without GPU.",
-            )
-        rooms = [room for room in rooms if room.has_gpus or not spec.gpu_count]
-        room = placement.choose(rooms, spec) if self._is_pool else rooms[0]
-        if room is None:
-            raise StartRefused("OutOfCapacity", placement.why_not(rooms, spec))
-        return self.engines[room.name]
-
-    def _room(self, engine: Engine) -> placement.Room:
-        info = engine.info()
-        labels = [
-            container["Labels"]
-            for container in engine.containers({INSTALLATION: self.installation})
-            if INSTANCE in container["Labels"]
-        ]
-        return placement.Room(
-            engine.name,
-            cores=float(info["NCPU"]),
-            memory_bytes=int(info["MemTotal"]),
-            taken_cores=sum(float(found[CORES]) for found in labels),
-            taken_memory_bytes=sum(int(found[MEMORY]) for found in labels),
-            has_gpus="nvidia" in info.get("Runtimes", {}),
-        )
-
-    def _image(self, engine: Engine, spec: InstanceSpec) -> dict[str, Any]:
-        image = engine.image(spec.image)
-        if image is None and self._carry(spec.image, engine):
-            image = engine.image(spec.image)
-        if image is None:
-            raise StartRefused(
-                "ImageMissing",
-                f"The image {spec.image} is not on the engine {engine.name} any more. It is built or fetched "
-                "again when the deployment is updated.",
-            )
-        ours = ARCHITECTURES.get(platform.machine(), platform.machine())
-        if not spec.is_custom and image.get("Architecture") != ours:
-            raise StartRefused(
-                "BadArgument",
-                f"The image {spec.image} is for {image.get('Architecture')}, this installation's inference "
-                f"server for {ours}. Use an image for {ours}.",
-            )
-        return image
-
-    def _carry(self, image: str, target: Engine) -> bool:
-        """Bring an image over from another engine of the pool, which takes as long as its size needs."""
-        for source in self.engines.values():
-            with contextlib.suppress(RuntimeAway):
-                if source is target or source.image(image) is None:
-                    continue
-                with source.asking() as giving, target.asking() as taking:
-                    taking.load_image(giving.get_image(image))
-                return True
-        return False
-
     def _plan(self, spec: InstanceSpec, image: dict[str, Any], network: str) -> Plan:
         uid, gid = self.users.ids(spec.owner)
         own = own_user_of(image) if spec.is_custom else ""
@@ -387,7 +302,7 @@ class DockerRuntime:
             published=self._published(engine, plan),
         )
         with engine.asking() as api:
-            return str(api.create_container(name=self._container(spec.name), **body)["Id"])
+            return str(api.create_container(name=self._notes.container(spec.name), **body)["Id"])
 
     def _published(self, engine: Engine, plan: Plan) -> dict[str, Any]:
         if engine.is_local:
@@ -418,7 +333,7 @@ class DockerRuntime:
         """Take away what only this deployment needed, unless somebody is just starting it."""
         with (
             contextlib.suppress(TimeoutError),
-            hold(self._locks() / f"network-{owner}", seconds=seconds, forget=True),
+            self._notes.lock_network(owner, seconds=seconds, forget=True),
         ):
             networks.remove_unused(engine, self.installation, owner=owner)
             if not engine.is_local:
@@ -440,12 +355,12 @@ class DockerRuntime:
 
     def _find(self, name: str) -> tuple[Engine, dict[str, Any]] | None:
         """The container and its engine; None when it is certainly nowhere, `RuntimeAway` when that is not known."""
-        noted = (self._record(name) or {}).get("engine")
+        noted = (self._notes.find(name) or {}).get("engine")
         likely = [self.engines[noted]] if noted in self.engines else list(self.engines.values())
         away: RuntimeAway | None = None
         for engine in likely:
             try:
-                facts = engine.container(self._container(name))
+                facts = engine.container(self._notes.container(name))
             except RuntimeAway as error:
                 away = error
                 continue
@@ -458,39 +373,3 @@ class DockerRuntime:
     def _is_ours(self, facts: dict[str, Any], name: str) -> bool:
         labels = facts["Config"]["Labels"] or {}
         return labels.get(INSTALLATION) == self.installation and labels.get(INSTANCE) == name
-
-    def _container(self, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                f"'{name}' is no instance name: use up to 200 letters, digits, '.', '_' and '-'."
-            )
-        return f"portico-{self.installation}-{name}"
-
-    def _path(self, name: str) -> Path:
-        self._container(name)
-        return self.root / f"{name}.json"
-
-    def _record(self, name: str) -> dict[str, Any] | None:
-        with contextlib.suppress(json.JSONDecodeError):
-            return read_record(self._path(name))
-        return None
-
-    def _noted_on(self, engine: Engine) -> set[str]:
-        records = {path.stem: self._record(path.stem) for path in self.root.glob("*.json")}
-        return {
-            name
-            for name, record in records.items()
-            if record and record.get("engine") == engine.name
-        }
-
-    def _note(self, name: str, **facts: Any) -> None:
-        write_record(self._path(name), facts)
-
-    def _locks(self) -> Path:
-        folder = self.root / ".locks"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-    def _lock(self, name: str, *, forget: bool = False) -> contextlib.AbstractContextManager[None]:
-        self._container(name)
-        return hold(self._locks() / name, seconds=LOCK_SECONDS, forget=forget)

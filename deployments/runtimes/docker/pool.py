@@ -1,0 +1,103 @@
+"""The engines of a runtime as one: which one an instance goes to, and that its image is there."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.runtimes import InstanceSpec, RuntimeAway
+from deployments.runtimes.docker import placement
+from deployments.runtimes.docker.containers import CORES, INSTANCE, MEMORY
+from deployments.runtimes.docker.engines import Engine
+from deployments.runtimes.docker.networks import INSTALLATION
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class StartRefused(Exception):
+    """Why an instance cannot be started, with its code."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All engines by name. `is_open`: their free capacity decides; else everything goes to the first."""
+
+    engines: dict[str, Engine]
+    installation: str
+    is_open: bool
+
+    def place(self, spec: InstanceSpec) -> Engine:
+        """The engine it goes to."""
+        if not self.is_open and not spec.gpu_count:
+            return next(iter(self.engines.values()))
+        rooms = []
+        for engine in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                rooms.append(self._room(engine))
+        if not rooms:
+            raise RuntimeAway("No Docker engine answers.")
+        if spec.gpu_count and not any(room.has_gpus for room in rooms):
+            names = ", ".join(room.name for room in rooms)
+            raise StartRefused(
+                "OutOfCapacity",
+                f"It asks for {spec.gpu_count} GPU, and no engine offers any ({names}). Install the NVIDIA "
+                "container toolkit there, or choose an instance type without GPU.",
+            )
+        rooms = [room for room in rooms if room.has_gpus or not spec.gpu_count]
+        room = placement.choose(rooms, spec) if self.is_open else rooms[0]
+        if room is None:
+            raise StartRefused("OutOfCapacity", placement.why_not(rooms, spec))
+        return self.engines[room.name]
+
+    def _room(self, engine: Engine) -> placement.Room:
+        info = engine.info()
+        labels = [
+            container["Labels"]
+            for container in engine.containers({INSTALLATION: self.installation})
+            if INSTANCE in container["Labels"]
+        ]
+        return placement.Room(
+            engine.name,
+            cores=float(info["NCPU"]),
+            memory_bytes=int(info["MemTotal"]),
+            taken_cores=sum(float(found[CORES]) for found in labels),
+            taken_memory_bytes=sum(int(found[MEMORY]) for found in labels),
+            has_gpus="nvidia" in info.get("Runtimes", {}),
+        )
+
+    def image(self, engine: Engine, spec: InstanceSpec) -> dict[str, Any]:
+        image = engine.image(spec.image)
+        if image is None and self._carry(spec.image, engine):
+            image = engine.image(spec.image)
+        if image is None:
+            raise StartRefused(
+                "ImageMissing",
+                f"The image {spec.image} is not on the engine {engine.name} any more. It is built or fetched "
+                "again when the deployment is updated.",
+            )
+        ours = ARCHITECTURES.get(platform.machine(), platform.machine())
+        if not spec.is_custom and image.get("Architecture") != ours:
+            raise StartRefused(
+                "BadArgument",
+                f"The image {spec.image} is for {image.get('Architecture')}, this installation's inference "
+                f"server for {ours}. Use an image for {ours}.",
+            )
+        return image
+
+    def _carry(self, image: str, target: Engine) -> bool:
+        """Bring an image over from another engine of the pool, which takes as long as its size needs."""
+        for source in self.engines.values():
+            with contextlib.suppress(RuntimeAway):
+                if source is target or source.image(image) is None:
+                    continue
+                with source.asking() as giving, target.asking() as taking:
+                    taking.load_image(giving.get_image(image))
+                return True
+        return False
