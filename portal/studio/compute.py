@@ -29,9 +29,9 @@ from workspaces.models import Compute, InstanceType
 
 @studio_page("computes/read")
 def instance_types(request: StudioRequest) -> HttpResponse:
-    """This machine, quotas, computes, and the table of instance types, which `?q=` and `?fits=1` filter."""
+    """Machine, quotas, computes and instance types: those with room here or in use; `?all=1` and `?q=` show others."""
     own = machine()
-    query, only_fitting = request.GET.get("q", "").strip(), request.GET.get("fits") == "1"
+    query, shows_all = request.GET.get("q", "").strip(), request.GET.get("all") == "1"
     deployments = OnlineDeployment.objects.filter(endpoint__workspace=request.workspace)
     in_use = dict(
         deployments.exclude(revision=None)
@@ -47,9 +47,10 @@ def instance_types(request: StudioRequest) -> HttpResponse:
         state=Instance.State.HEALTHY, deployment__endpoint__workspace=request.workspace
     )
     context = {
-        "rows": [row for row in rows if row[1] or not only_fitting],
+        "rows": [row for row in rows if query or shows_all or row[1] or row[2]],
+        "type_count": len(rows),
         "q": query,
-        "only_fitting": only_fitting,
+        "shows_all": shows_all,
         "machine": own,
         "runtime": runtime_name(),
         "runtime_words": house.describe() if hasattr(house, "describe") else "",

@@ -341,11 +341,16 @@ def test_compute_counts_this_workspace_alone(alice: Client, cast: Cast) -> None:
     assert by_name["Standard_DS3_v2"] == 1
 
 
-def test_instance_types_are_filtered(alice: Client, cast: Cast) -> None:
+def test_instance_types_are_those_with_room_here_or_in_use_unless_more_are_asked_for(
+    alice: Client, cast: Cast
+) -> None:
     part = alice.get(url(cast, "compute?q=h100"), headers=HTMX).content.decode()
     assert "H100" in part and "Standard_DS1_v2" not in part
     assert "No instance type matches" in page(alice, cast, "compute?q=zzz")
-    assert "H100" not in page(alice, cast, "compute?fits=1").split("instance-types")[1]
+    make_deployment(make_online_endpoint(cast.workspace), instance_type="Standard_NC64as_T4_v3")
+    shown = page(alice, cast, "compute").split('id="instance-types"')[1]
+    assert "H100" not in shown and "Standard_DS1_v2" in shown and "NC64as_T4_v3" in shown
+    assert "H100" in page(alice, cast, "compute?all=1").split('id="instance-types"')[1]
 
 
 # Access ---------------------------------------------------------------------------------------------------
