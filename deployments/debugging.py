@@ -51,7 +51,8 @@ def start(
     """
     if not timedelta(minutes=1) <= lasts <= LONGEST:
         raise UserError(
-            f"A debug session of {lasts} cannot be. It lasts from one minute to eight hours.",
+            f"A debug session of {lasts.total_seconds() / 60:g} minutes cannot be. It lasts from one minute to "
+            "eight hours (480 minutes).",
             target="minutes",
         )
     with transaction.atomic():
@@ -259,7 +260,9 @@ def _spec(session: DebugSession) -> InstanceSpec:
 
 def _enter_routes(session: DebugSession, status: InstanceStatus) -> None:
     endpoint = session.deployment.endpoint
-    host = session.debug_host or status.address.rpartition(":")[0]
+    is_container = staging.runs_as_container(session.revision)
+    # A container that was made anew may have another address.
+    host = status.address.rpartition(":")[0] if is_container else HERE
     # First the row: for a session that somebody else has ended meanwhile this fails, and makes no route.
     _save(session, address=status.address, debug_host=host)
     with transaction.atomic():

@@ -12,7 +12,7 @@ from deployments.engine_surveys import survey_engines
 from deployments.engines import runtime_name
 from deployments.environments import content_hash
 from deployments.installation import environments, images
-from deployments.models import OnlineDeployment, Revision
+from deployments.models import DebugSession, OnlineDeployment, Revision
 from deployments.staging import environment_spec
 from workspaces import access, leftovers
 from workspaces.errors import Forbidden, UserError
@@ -91,9 +91,10 @@ def environments_in_use() -> set[str]:
 
 
 def images_in_use() -> set[str]:
-    """Ids of the images that wanted or serving revisions run in."""
+    """Ids of the images that wanted, serving or debugged revisions run in."""
     rows = OnlineDeployment.objects.values_list("revision__image", "serving_revision__image")
-    return {image for row in rows for image in row if image}
+    debugged = DebugSession.objects.values_list("revision__image")
+    return {image for row in (*rows, *debugged) for image in row if image}
 
 
 def _forget_images() -> None:

@@ -10,6 +10,7 @@ from azure.ai.ml import load_online_endpoint
 
 from cli.edits import Edit
 from cli.faults import UsageFault
+from cli.ml import debug_sessions
 from cli.names import checked_name
 from cli.session import Session
 from cli.yaml_files import dump, load_entity, reload_entity
@@ -84,6 +85,8 @@ def delete(session: Session, name: str, no_wait: bool) -> None:
 def invoke(session: Session, name: str, request_file: str, deployment_name: str | None) -> Any:
     """The body of the answer, as text."""
     _check_json(request_file)
+    if deployment_name is not None and debug_sessions.is_meant_by(deployment_name):
+        return debug_sessions.invoke(session, name, request_file, deployment_name)
     return session.ml.online_endpoints.invoke(
         name, request_file=request_file, deployment_name=deployment_name
     )

@@ -294,6 +294,7 @@ COMMANDS = (
             argument(
                 "minutes", "--minutes", help="For how long, at most 480.", type=int, default=60
             ),
+            a.NO_WAIT,
         ),
         columns=DEBUG_COLUMNS,
     ),

@@ -11,6 +11,7 @@ from deployments import debugging, provisioning, tasks
 from deployments.changes import delete_deployment, reserved_cores
 from deployments.models import DebugSession, InstanceSpan, OnlineDeployment
 from deployments.runtimes.fake import HANGS, FakeRuntime
+from deployments.tidying import images_in_use
 from deployments.usages import usages_of
 from endpoints.gateway.publish import route_of
 from endpoints.models import Upstream
@@ -186,6 +187,16 @@ def test_a_clean_stop_ends_it_and_the_next_start_runs_it_again(
     assert again is not None
     assert again.state == "Running"
     assert upstream(session).addresses == [again.address]
+
+
+def test_the_image_of_what_is_debugged_is_in_use(make: Factory) -> None:
+    deployment = served(make)
+    session = running(make, deployment)
+    session.revision.image = "sha256:old"
+    session.revision.save()
+    deployment.serving_revision = deployment.revision = make.deployment(name="green").revision
+    deployment.save()
+    assert images_in_use() == {"sha256:old"}
 
 
 def test_its_cores_count(make: Factory) -> None:
