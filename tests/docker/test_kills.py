@@ -89,8 +89,7 @@ def small_engine(engine: docker.DockerClient, base_image: str) -> Iterator[Morta
     with docker.APIClient(small.address.url, version="auto", timeout=120) as client:
         client.load_image(engine.api.get_image(base_image))
     yield small
-    small.stop()
-    small.remove_bridge()
+    small.end()
     # What a killed engine mounted below it goes along.
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from deployments.runtimes import RuntimeAway
@@ -26,6 +27,11 @@ class EngineAddress:
     def is_local(self) -> bool:
         """Whether it sees this machine's files and we see its networks."""
         return self.url.startswith("unix:")
+
+    @property
+    def shares_our_networks(self) -> bool:
+        """Whether its networks lie beside this machine's, so that neither may take the other's addresses."""
+        return self.is_local or ip_address(self.host).is_loopback
 
     @property
     def host(self) -> str:

@@ -58,7 +58,7 @@ def _ensure(
         found = _the_one(api, known, name)
         if found:
             return found
-        taken = [*_subnets_of(known), *(_routes() if engine.is_local else [])]
+        taken = [*_subnets_of(known), *(_routes() if engine.address.shares_our_networks else [])]
         free = _free(pool, taken)
         for _ in range(MOST_COLLISIONS):
             subnet = next(free, None)

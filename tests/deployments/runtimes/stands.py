@@ -76,13 +76,14 @@ def wait_until(look: Callable[[], T | None], what: str) -> T:
 def wait_for(runtime: Runtime, name: str, phase: Phase) -> InstanceStatus:
     """The status, once it is in that phase."""
 
-    def look() -> InstanceStatus | None:
-        status = runtime.inspect(name)
-        if status.phase == Phase.EXITED != phase:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (status := runtime.inspect(name)).phase != phase:
+        if status.phase == Phase.EXITED:
             raise AssertionError(f"{name} exited: {status} {console_of(runtime, name)}")
-        return status if status.phase == phase else None
-
-    return wait_until(look, f"{name} to be {phase}")
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {PATIENCE_SECONDS} s for {name} to be {phase}: {status}")
+        time.sleep(0.01)
+    return status
 
 
 def console_of(runtime: Runtime, name: str) -> str:
