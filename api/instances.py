@@ -129,5 +129,5 @@ def present_build(build: Phase) -> Json:
     if build.ended_at is not None:
         told["endTime"] = instant(build.ended_at)
     if build.state == Phase.State.FAILED and build.operation.failure:
-        told["error"] = present_failure(build.operation.failure)
+        told["error"] = present_failure(build.operation.failure, build.operation.deployment)
     return told

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.arm import ArmView, Json, instant
+from deployments.fixes import fixes_of, in_words
 from deployments.models import OnlineDeployment, Operation, Phase
 from endpoints.models import EndpointState, OnlineEndpoint
 from workspaces.errors import NotFound
@@ -129,7 +130,7 @@ def present_operation(operation: Operation) -> Json:
     if told["status"] != IN_PROGRESS and operation.ended_at is not None:
         told["endTime"] = instant(operation.ended_at)
     if told["status"] == FAILED:
-        told["error"] = present_failure(operation.failure)
+        told["error"] = present_failure(operation.failure, operation.deployment)
     elif told["status"] == CANCELED:
         told["error"] = {
             "code": "OperationCanceled",
@@ -152,7 +153,7 @@ def present_phase(phase: Phase) -> Json:
     return told
 
 
-def present_failure(failure: dict[str, Any]) -> Json:
+def present_failure(failure: dict[str, Any], deployment: OnlineDeployment | None = None) -> Json:
     """The failure card as Azure's error: phase, evidence and the ways out are its details."""
     code = failure.get("code", "InternalServerError")
     details = []
@@ -160,11 +161,9 @@ def present_failure(failure: dict[str, Any]) -> Json:
         details.append({"code": "Phase", "message": failure["phase"]})
     if failure.get("evidence"):
         details.append({"code": "Evidence", "message": "\n".join(failure["evidence"])})
-    # Those without detail are words for buttons of the studio.
     details += [
-        {"code": "Fix", "message": f"{fix['label']}: {fix['detail']}"}
-        for fix in failure.get("fixes", [])
-        if fix.get("detail")
+        {"code": "Fix", "message": in_words(fix, deployment)}
+        for fix in fixes_of(failure, deployment)
     ]
     return {
         "code": code,

@@ -122,14 +122,38 @@ def from_instance(status: InstanceStatus, phase: str) -> Failure:
 
 
 def never_ready(
-    attempts: int, seconds: float, evidence: tuple[str, ...], found: str = ""
+    attempts: int,
+    seconds: float,
+    evidence: tuple[str, ...],
+    found: str = "",
+    *,
+    is_custom: bool = False,
 ) -> Failure:
-    """`found` is what the probes said last, as a sentence."""
+    """`found` is what the probes said last, as a sentence; `is_custom`: the container has a server of its own."""
     told = f" {found}" if found else ""
+    fixes: tuple[dict[str, str], ...] = ()
+    if is_custom and "refused" in found:
+        way_out = (
+            "Nothing listens on the port that is probed: let the server listen there, on 0.0.0.0, or correct the "
+            "ports in the environment's inference_config."
+        )
+        fixes = (
+            {"label": "Correct the ports in inference_config", "kind": "edit_environment"},
+            {"label": "View the log", "kind": "open_log"},
+        )
+    elif is_custom:
+        way_out = (
+            "Correct the path in the environment's inference_config, or raise "
+            "readiness_probe.failure_threshold."
+        )
+    else:
+        way_out = (
+            "init() may still be running: load less, or raise readiness_probe.failure_threshold."
+        )
     return Failure(
         "ResourceNotReady",
         "Load model",
-        f"The server did not become ready within {seconds:.0f} s ({attempts} probes failed).{told} init() may still be "
-        "running: load less, or raise readiness_probe.failure_threshold.",
+        f"The server did not become ready within {seconds:.0f} s ({attempts} probes failed).{told} {way_out}",
         evidence,
+        fixes,
     )

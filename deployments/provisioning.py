@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,6 +33,7 @@ from deployments.models import (
 )
 from deployments.probes import Kind, Memory
 from deployments.probing import rules_of
+from deployments.runtimes.telling import LOOKED_AT, telling
 from deployments.specs import check_script
 from deployments.tending import Seen
 from endpoints import changes as endpoint_changes
@@ -275,16 +277,18 @@ def _fail_after_crashes(seen: Seen) -> None:
 def _fail_after_deadline(phase: Phase, revision: Revision, seen: Seen) -> None:
     if phase.deadline_at is None or phase.deadline_at > timezone.now():
         return
-    lines: list[str] = []
+    evidence: tuple[str, ...] = ()
     found = ""
     for row in seen.starting[:1]:
         since = timezone.now() - timedelta(hours=1)
-        lines = [line.text for line in runtime_of(revision).logs(row.name, since=since)][-12:]
+        lines = deque(runtime_of(revision).logs(row.name, since=since), maxlen=LOOKED_AT)
+        evidence = telling([line.text for line in lines])
         memory = Memory.read(row.probes)
         found = memory.why(Kind.READINESS) or memory.why(Kind.STARTUP) if memory else ""
     seconds = (timezone.now() - phase.started_at).total_seconds()
     attempts = rules_of(revision).readiness.failure_threshold
-    raise PhaseFailed(never_ready(attempts, seconds, tuple(lines), found))
+    is_custom = staging.is_custom(revision)
+    raise PhaseFailed(never_ready(attempts, seconds, evidence, found, is_custom=is_custom))
 
 
 def _ready_seconds(revision: Revision) -> float:

@@ -18,6 +18,7 @@ from deployments.probing import remember, rules_of
 from deployments.runtimes import InstanceStatus, Runtime
 from deployments.runtimes import Phase as RuntimePhase
 from deployments.runtimes.printable import printable
+from deployments.runtimes.telling import LOOKED_AT, telling
 from deployments.staging import instance_spec
 
 DRAIN_SECONDS = 3
@@ -25,7 +26,6 @@ REMOVE_GRACE_SECONDS = 10
 LOST_GRACE_SECONDS = 2
 LONGEST_PAUSE_SECONDS = 60.0
 GOOD_AFTER = timedelta(minutes=1)
-EVIDENCE_LINES = 12
 SURGE_SHARE = 0.2
 STARTED = (Instance.State.HEALTHY, Instance.State.UNREADY)
 
@@ -218,7 +218,7 @@ def _end_lost(row: Instance, memory: Memory) -> InstanceStatus:
 
 def _last_lines(house: Runtime, name: str, memory: Memory) -> tuple[str, ...]:
     lines = house.logs(name, since=datetime.fromtimestamp(memory.began_at, UTC))
-    return tuple(printable(line.text) for line in deque(lines, maxlen=EVIDENCE_LINES))
+    return telling([printable(line.text) for line in deque(lines, maxlen=LOOKED_AT)])
 
 
 def _noted(row: Instance) -> InstanceStatus:

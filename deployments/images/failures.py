@@ -25,6 +25,8 @@ _STAMP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
 _PROGRESS = re.compile(
     r"^#\d+(?: (?:sha256:\S*|CACHED|DONE\b.*|\d+\.\d+|resolve \S+.*|extracting .*|transferring .*))?\s*$"
 )
+_REPEATED = re.compile(r"^\s*> \[.*\].*:\s*$")
+"""BuildKit ends with the name of the step that failed, and what it said once more."""
 _OPEN_LOG = Fix("View build log", "open_build_log")
 _RETRY = Fix("Retry", "retry")
 _EDIT_IMAGE = Fix("Choose another image", "edit_environment", "image")
@@ -132,8 +134,7 @@ def dockerfile_failed(
     if full is not None:
         return full
     output = _said_by_steps(output)
-    lines = tuple(text.rstrip()[:400] for text in output.splitlines() if text.strip())
-    evidence = lines[-MAX_EVIDENCE_LINES:]
+    evidence = _from_failed_step(output)
     where = f"{name}, line {line}" if line else name
     if base:
         reason = pull_failed(base, output)
@@ -178,13 +179,27 @@ def conda_failed(output: str) -> BuildFailure:
 
 
 def _said_by_steps(output: str) -> str:
-    """BuildKit's output without its stamps, its progress, and the repetition of the step that failed."""
+    """BuildKit's output without its stamps and its progress."""
     said = []
     for line in output.splitlines():
         if _PROGRESS.match(line) or set(line) == {"-"}:
             continue
         said.append(_STAMP.sub("", line))
     return "\n".join(said)
+
+
+def _from_failed_step(output: str) -> tuple[str, ...]:
+    """What the step that failed said, once; all of it where no step is known."""
+    lines = [text.rstrip()[:400] for text in output.splitlines() if text.strip()]
+    repeated = [i for i, line in enumerate(lines) if _REPEATED.match(line)]
+    if repeated:
+        name = lines[repeated[-1]].strip().removeprefix("> ").rstrip(":")
+        begins = [i for i, line in enumerate(lines) if line.strip() == name]
+        if begins:
+            told = lines[begins[-1] : repeated[-1]]
+            return (told[0], *told[1:][-(MAX_EVIDENCE_LINES - 1) :])
+    plain = [line for line in lines if not line.startswith("[internal]")]
+    return tuple((plain or lines)[-MAX_EVIDENCE_LINES:])
 
 
 def _reason(output: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from deployments.runtimes import LogLine
 from deployments.runtimes.launcher import data_start
 from deployments.runtimes.printable import printable
+from deployments.runtimes.telling import LOOKED_AT, telling
 
 STAMP = re.compile(rb"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 BLOCK_BYTES = 1 << 16
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-EVIDENCE_LINES = 12
 EVIDENCE_LINE_LENGTH = 500
 
 
@@ -38,17 +38,14 @@ def lines_since(
 
 
 def last_lines(folder: Path, *, from_offset: int = 0) -> tuple[str, ...]:
-    """The last few lines that are not empty, of what was written from `from_offset` of `console.log` on."""
+    """The telling lines of what was written from `from_offset` of `console.log` on."""
     with contextlib.suppress(OSError), (folder / "console.log").open("rb") as log:
         end = os.fstat(log.fileno()).st_size
         begin = max(from_offset, data_start(str(folder)), end - BLOCK_BYTES)
         log.seek(min(begin, end))
-        lines = [
-            line for line in _split([log.read()], keep_unfinished=True) if line.strip(b" \0\r")
-        ]
-        return tuple(
-            printable(line.decode(errors="replace")[:EVIDENCE_LINE_LENGTH])
-            for line in lines[-EVIDENCE_LINES:]
+        lines = _split([log.read()], keep_unfinished=True)[-LOOKED_AT:]
+        return telling(
+            [printable(line.decode(errors="replace")[:EVIDENCE_LINE_LENGTH]) for line in lines]
         )
     return ()
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from deployments.runtimes.printable import printable
+from deployments.runtimes.telling import EVIDENCE_LINES
 
 STATUS_BYTES = 1 << 16
 MESSAGE_LENGTH = 1000
-EVIDENCE_LINES = 12
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -11,22 +10,22 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from deployments.changes import machine
-from deployments.environments.amending import as_conda, package_of, with_python, with_requirement
+from deployments.environments.amending import as_conda, with_python, with_requirement
+from deployments.environments.failures import Fix
 from deployments.environments.specification import translate
-from deployments.models import PROBE_DEFAULTS, OnlineDeployment
+from deployments.fixes import MOST, fixes_of
+from deployments.models import OnlineDeployment
 from deployments.specs import DeploymentSpec
 from deployments.staging import environment_spec_of
 from portal.studio.deployment_form import TEMPLATE_CONDA, TEMPLATE_SCRIPT
 from workspaces.errors import UserError
-from workspaces.models import InstanceType
 
-MOST = 3
 POSTED = {"retry", "free_disk", "check_index"}
 # What a link asks for that changes nothing by itself: a choice that brings the text into sight.
 SHOWING = {"packages", "write"}
 # Where on the edit page each kind of fix is done.
 STEPS = {
+    "add_package": "environment",
     "edit_environment": "environment",
     "set_pin": "environment",
     "set_python": "environment",
@@ -35,7 +34,17 @@ STEPS = {
     "edit_probes": "id_readiness_probe_failure_threshold",
     "edit_compute": "compute",
 }
-_MISSING_MODULE = re.compile(r"No module named '([A-Za-z0-9_.]+)'")
+# What the edit page is asked for, and the value where the fix itself has none.
+QUERIES = {
+    "add_package": ("add", ""),
+    "edit_environment": ("packages", "1"),
+    "set_pin": ("pin", ""),
+    "set_python": ("python", ""),
+    "show_template": ("template", "1"),
+    "edit_code": ("write", "1"),
+    "edit_probes": ("attempts", ""),
+    "edit_compute": ("type", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class FixLink:
 
 def fix_links(deployment: OnlineDeployment, failure: dict[str, Any]) -> list[FixLink]:
     """What the card offers, the most helpful first; "Edit and retry" where nothing else leads to the form."""
-    links = [_link(deployment, failure, fix) for fix in failure.get("fixes", [])][:MOST]
+    links = [_link(deployment, fix) for fix in fixes_of(failure, deployment)]
     names = _names(deployment)
     edit_url = reverse("studio:edit_deployment", kwargs=names)
     if failure and len(links) < MOST and not any(edit_url in link.url for link in links):
@@ -77,80 +86,24 @@ def amended(initial: dict[str, Any], query: QueryDict, spec: DeploymentSpec) -> 
     return shown
 
 
-def missing_package(failure: dict[str, Any]) -> str:
-    """The package that an import error asks for; empty when it does not say."""
-    for text in (failure.get("cause", ""), *reversed(failure.get("evidence", []))):
-        found = _MISSING_MODULE.search(text)
-        if found:
-            return package_of(found[1])
-    return ""
-
-
-def larger_type(current: str) -> str:
-    """The next larger type that this machine has room for; empty when there is none."""
-    own = machine()
-    now = InstanceType.objects.filter(name__iexact=current).first()
-    if now is None:
-        return ""
-    wider = InstanceType.objects.filter(
-        is_enabled=True,
-        gpu_count=0,
-        memory_bytes__gt=now.memory_bytes,
-        memory_bytes__lte=int(own["memory_bytes"]),
-    )
-    found = wider.order_by("memory_bytes", "price_per_hour").first()
-    return found.name if found else ""
-
-
-def _link(deployment: OnlineDeployment, failure: dict[str, Any], fix: dict[str, str]) -> FixLink:
-    kind, label, detail = fix["kind"], fix["label"], fix.get("detail", "")
+def _link(deployment: OnlineDeployment, fix: Fix) -> FixLink:
     names = _names(deployment)
-    if kind in POSTED:
-        return FixLink(label, reverse("studio:retry_deployment", kwargs=names), True)
+    if fix.kind in POSTED:
+        return FixLink(fix.label, reverse("studio:retry_deployment", kwargs=names), True)
     here = reverse("studio:deployment", kwargs=names)
-    if kind == "open_build_log":
-        return FixLink(label, f"{here}#phase-build-environment")
-    if kind == "list_model_files":
-        return FixLink(label, f"{here}#model-files")
-    if kind == "open_log":
+    if fix.kind == "open_build_log":
+        return FixLink(fix.label, f"{here}#phase-build-environment")
+    if fix.kind == "list_model_files":
+        return FixLink(fix.label, f"{here}#model-files")
+    if fix.kind == "open_log":
         names = {name: value for name, value in names.items() if name != "deployment"}
         query = urlencode({"deployment": deployment.name})
-        return FixLink(label, f"{reverse('studio:logs', kwargs=names)}?{query}")
-    query_of: dict[str, str] = {}
-    if kind == "edit_environment" and failure.get("code") == "UserScriptImportError":
-        package = missing_package(failure)
-        if package:
-            query_of, label = (
-                {"add": package},
-                _("Add %(package)s and retry") % {"package": package},
-            )
-        else:
-            query_of = {"packages": "1"}
-    elif kind == "edit_environment":
-        query_of = {"packages": "1"}
-    elif kind == "set_pin":
-        query_of = {"pin": detail}
-    elif kind == "set_python":
-        query_of = {"python": detail}
-    elif kind == "show_template":
-        query_of = {"template": "1"}
-    elif kind == "edit_code":
-        query_of = {"write": "1"}
-    elif kind == "edit_probes" and deployment.revision:
-        query_of = {"attempts": str(_more_attempts(deployment.revision.readiness_probe))}
-    elif kind == "edit_compute" and failure.get("code") == "OutOfMemory" and deployment.revision:
-        larger = larger_type(deployment.revision.instance_type.name)
-        if larger:
-            query_of, label = {"type": larger}, _("Use %(type)s and retry") % {"type": larger}
-    query = f"?{urlencode(query_of)}" if query_of else ""
-    anchor = f"#{STEPS[kind]}" if kind in STEPS else ""
-    return FixLink(label, f"{reverse('studio:edit_deployment', kwargs=names)}{query}{anchor}")
-
-
-def _more_attempts(probe: dict[str, int]) -> int:
-    """Twice as long as it was, and no less than Azure's default."""
-    usual: int = PROBE_DEFAULTS["failure_threshold"]
-    return max(usual, 2 * probe.get("failure_threshold", usual))
+        return FixLink(fix.label, f"{reverse('studio:logs', kwargs=names)}?{query}")
+    name, value = QUERIES.get(fix.kind, ("", ""))
+    value = value or fix.detail
+    query = f"?{urlencode({name: value})}" if name and value else ""
+    anchor = f"#{STEPS[fix.kind]}" if fix.kind in STEPS else ""
+    return FixLink(fix.label, f"{reverse('studio:edit_deployment', kwargs=names)}{query}{anchor}")
 
 
 def _amended_environment(spec: DeploymentSpec, requirement: str, python: str) -> dict[str, str]:

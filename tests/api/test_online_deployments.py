@@ -149,7 +149,11 @@ def test_a_failed_operation_tells_the_cause_and_what_to_do(
     told = poll(alice, reply).json
     assert told["status"] == "Failed"
     assert "needs the docker runtime" in told["error"]["message"]
-    assert told["error"]["details"][0] == {"code": "Phase", "message": "Build environment"}
+    details = told["error"]["details"]
+    assert details[0] == {"code": "Phase", "message": "Build environment"}
+    # What the buttons of the studio offer, in words.
+    assert details[-1]["code"] == "Fix"
+    assert details[-1]["message"].endswith(".")
     assert alice.get(PATH).json["properties"]["provisioningState"] == "Failed"
 
 

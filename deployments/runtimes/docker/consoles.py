@@ -14,12 +14,12 @@ from docker.errors import APIError
 from deployments.runtimes import LogLine
 from deployments.runtimes.docker.engines import Engine
 from deployments.runtimes.printable import printable
-from deployments.runtimes.records import EVIDENCE_LINES, ServerStatus, told_status
+from deployments.runtimes.records import ServerStatus, told_status
+from deployments.runtimes.telling import LOOKED_AT, telling
 
 STATUS_MARK = "\x1eportico-status "
 """What `inference_server.status` puts before its state: for us, and for nobody else to see."""
 HEADER = struct.Struct(">BxxxL")
-LAST_LINES = 60
 LINE_LENGTH = 500
 LONGEST_LINE = 1 << 16
 SILENCE_SECONDS = 3600
@@ -47,12 +47,12 @@ def follow(engine: Engine, container: str, since: datetime) -> Iterator[LogLine]
 def last_words(
     engine: Engine, container: str, since: datetime | None
 ) -> tuple[ServerStatus, tuple[str, ...]]:
-    """What the server last said of itself, and the last lines that everybody may see."""
+    """What the server last said of itself, and the telling lines that everybody may see."""
     status = ServerStatus()
     texts: list[str] = []
     with (
         contextlib.suppress(APIError),
-        _opened(engine, container, since=_stamp(since or LONG_AGO), tail=str(LAST_LINES)) as reply,
+        _opened(engine, container, since=_stamp(since or LONG_AGO), tail=str(LOOKED_AT)) as reply,
     ):
         for line in _lines(_reader(reply)):
             text, mark, told = line.text.partition(STATUS_MARK)
@@ -60,7 +60,7 @@ def last_words(
                 status = told_status(told)
             if text.strip():
                 texts.append(printable(text[:LINE_LENGTH]))
-    return status, tuple(texts[-EVIDENCE_LINES:])
+    return status, telling(texts)
 
 
 @contextlib.contextmanager
