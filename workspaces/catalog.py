@@ -151,8 +151,11 @@ def register_environment(
         "inference_config": inference_config or {},
         "curated": curated,
     }
+    labels = labels or Labels()
+    if labels.is_anonymous and version:
+        version = _own_version(workspace, name, version, facts)
     version_row: EnvironmentVersion = register(
-        Environment, EnvironmentVersion, workspace, name, version, facts, labels or Labels(), by
+        Environment, EnvironmentVersion, workspace, name, version, facts, labels, by
     )
     return version_row
 
@@ -322,6 +325,19 @@ def register(
     if not labels.is_anonymous:
         record(workspace, "register", created, by=by)
     return created
+
+
+def _own_version(workspace: Workspace, name: str, version: str, facts: dict[str, Any]) -> str:
+    """The version asked for, unless that is one with other content: then one made of this content.
+
+    The SDK's version of an anonymous build context leaves out its inference_config, so two may have the same.
+    """
+    taken = EnvironmentVersion.objects.filter(
+        environment__workspace=workspace, environment__name=name, version=version
+    ).first()
+    if taken is None or all(getattr(taken, key) == value for key, value in facts.items()):
+        return version
+    return hashlib.sha256(json.dumps([version, facts], sort_keys=True).encode()).hexdigest()
 
 
 def _anonymous_name(*parts: str) -> str:

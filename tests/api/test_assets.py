@@ -78,6 +78,22 @@ def test_an_anonymous_environment_of_the_sdk_has_a_hash_for_its_version(alice: A
     assert alice.get("environments").json["value"] == []
 
 
+def test_routes_that_the_sdk_leaves_out_of_the_hash_make_another_version(alice: Api) -> None:
+    """It names an anonymous build context by its files alone, whatever the inference_config says."""
+    version, route = "0123456789abcdef" * 4, {"path": "/", "port": 8501}
+    first = put(alice, version, "CliV2AnonymousEnvironment", isAnonymous=True)
+    routes = {"livenessRoute": route, "readinessRoute": route, "scoringRoute": route}
+    wish = {"isAnonymous": True, "inferenceConfig": routes}
+    other = put(alice, version, "CliV2AnonymousEnvironment", **wish)
+    again = put(alice, version, "CliV2AnonymousEnvironment", **wish)
+    assert (first.status, other.json["id"]) == (201, again.json["id"])
+    assert other.json["properties"]["inferenceConfig"] == routes
+    assert other.json["name"] != version
+    assert (
+        alice.get(f"environments/CliV2AnonymousEnvironment/versions/{version}").json == first.json
+    )
+
+
 def test_a_curated_image_alone_is_one_of_ours(alice: Api) -> None:
     image = "mcr.microsoft.com/azureml/curated/sklearn-1.5:9"
     reply = alice.put("environments/curated/versions/1", {"properties": {"image": image}})
