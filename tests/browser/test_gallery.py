@@ -192,7 +192,7 @@ def test_the_navigation_opens_and_closes_on_a_phone(open_page: OpenPage, gallery
 
 def test_editors_write_into_their_field(page: Page, gallery_url: str) -> None:
     visit(page, gallery_url)
-    editor = page.get_by_role("textbox", name="Specification")
+    editor = page.locator(".editor").get_by_role("textbox", name="Specification")
     editor.press("Control+End")
     page.keyboard.type("tags: {}")
     assert "tags: {}" in page.locator("textarea[name=spec]").input_value()
