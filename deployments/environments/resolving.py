@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deployments.environments.conda import Translation
-from deployments.environments.failures import (
-    BuildFailed,
-    explain,
-    refused_source_build,
-    without_wheels,
-)
+from deployments.environments.diagnosing import diagnose
+from deployments.environments.explaining import explain, without_wheels
+from deployments.environments.failures import BuildFailed, BuildFailure, refused_source_build
 from deployments.environments.foreign import foreign_builds, hand_over, read_made
 from deployments.environments.interpreters import Interpreter
 from deployments.environments.process import Finished
@@ -76,12 +73,15 @@ def resolve(
             warnings.append(f"There is no wheel of {named} here; it is built from source.")
             needs_builds = True
         elif done.code != 0:
-            raise _explained(done, translation, interpreter)
+            # What has no wheel alone would be built from source after all.
+            again = _Again(uv, work, interpreter, options, may_build=False)
+            raise _explained(done, translation, interpreter, lines, again)
     if needs_builds:
         with foreign_builds(uv, work / "files") as builder:
             text, done = _compile(builder, source, work, interpreter, options, may_build=True)
-        if done.code != 0:
-            raise _explained(done, translation, interpreter)
+            if done.code != 0:
+                again = _Again(builder, work, interpreter, options, may_build=True)
+                raise _explained(done, translation, interpreter, lines, again)
     header = "".join(f"{redacted(line)}\n" for line in options)
     return Lock(key, interpreter.minor, header + text, tuple(warnings), needs_builds)
 
@@ -140,15 +140,41 @@ def _compile(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _explained(done: Finished, translation: Translation, interpreter: Interpreter) -> BuildFailed:
-    return BuildFailed(
-        explain(
-            redacted(done.text),
+@dataclass(frozen=True)
+class _Again:
+    """Asks uv once more, for fewer lines."""
+
+    uv: Uv
+    work: Path
+    interpreter: Interpreter
+    options: Sequence[str]
+    may_build: bool
+
+    def __call__(self, lines: list[str]) -> Finished:
+        source = self.work / "fewer.in"
+        source.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        _, done = _compile(
+            self.uv, source, self.work, self.interpreter, self.options, may_build=self.may_build
+        )
+        return done
+
+
+def _explained(
+    done: Finished,
+    translation: Translation,
+    interpreter: Interpreter,
+    lines: Sequence[str],
+    again: _Again,
+) -> BuildFailed:
+    def explained(output: str) -> BuildFailure:
+        return explain(
+            redacted(output),
             python=interpreter.minor,
             conda_names=translation.conda_names,
             requirements=translation.requirements,
         )
-    )
+
+    return BuildFailed(diagnose(lines, done, explained, again))
 
 
 def lacks_wheels(output: str) -> bool:

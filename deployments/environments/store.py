@@ -15,7 +15,8 @@ from pathlib import Path
 
 from deployments.environments import guard
 from deployments.environments.conda import Translation
-from deployments.environments.failures import BuildFailed, disk_full, explain, out_of_time
+from deployments.environments.explaining import explain
+from deployments.environments.failures import BuildFailed, disk_full, out_of_time
 from deployments.environments.foreign import foreign_builds
 from deployments.environments.interpreters import Interpreters
 from deployments.environments.precompile import precompile

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployments.environments.conda import Translation
-from deployments.environments.failures import BuildFailed, explain, refused_source_build
+from deployments.environments.diagnosing import diagnose
+from deployments.environments.explaining import explain
+from deployments.environments.failures import BuildFailed, BuildFailure, refused_source_build
 from deployments.environments.process import Finished
 from deployments.environments.resolving import (
     Lock,
@@ -104,10 +106,12 @@ class Installer:
             if done.code != 0 and self.settings.source_builds and lacks_wheels(done.text):
                 warnings.append("A package has no wheel for this image; it is built from source.")
                 needs_builds = True
-            else:
-                self._check(done, python.minor)
+            elif done.code != 0:
+                raise self._diagnosed(lines, done, [*compile_, "--no-build"], options, python)
         if needs_builds:
-            self._check(self._uv(*compile_, options=options, builds=True), python.minor)
+            done = self._uv(*compile_, options=options, builds=True)
+            if done.code != 0:
+                raise self._diagnosed(lines, done, compile_, options, python, builds=True)
         made = self.box.read(f"{WORK}/made.txt").decode()
         return Lock(self.key, python.minor, made, tuple(warnings), needs_builds)
 
@@ -166,16 +170,37 @@ class Installer:
     def _write(self, name: str, lines: Sequence[str]) -> None:
         self.box.put(WORK, packed({name: "".join(f"{line}\n" for line in lines).encode()}))
 
+    def _diagnosed(
+        self,
+        lines: Sequence[str],
+        done: Finished,
+        compile_: Sequence[str],
+        options: Sequence[str],
+        python: InsidePython,
+        *,
+        builds: bool = False,
+    ) -> BuildFailed:
+        """All that is wrong with the lines, not only what `done` stopped at."""
+
+        def again(fewer: list[str]) -> Finished:
+            self._write("requirements.in", fewer)
+            return self._uv(*compile_, options=options, builds=builds)
+
+        return BuildFailed(
+            diagnose(lines, done, lambda output: self._explain(output, python.minor), again)
+        )
+
     def _check(self, done: Finished, python: str = "") -> None:
         if done.code != 0:
-            raise BuildFailed(
-                explain(
-                    done.text,
-                    python=python,
-                    conda_names=self.translation.conda_names,
-                    requirements=self.translation.requirements,
-                )
-            )
+            raise BuildFailed(self._explain(done.text, python))
+
+    def _explain(self, output: str, python: str) -> BuildFailure:
+        return explain(
+            output,
+            python=python,
+            conda_names=self.translation.conda_names,
+            requirements=self.translation.requirements,
+        )
 
 
 def _quiet(line: str) -> None:

@@ -17,12 +17,8 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from deployments.environments import guard
 from deployments.environments.conda import Translation
 from deployments.environments.curated import curated
-from deployments.environments.failures import (
-    BuildFailed,
-    disk_full,
-    explain,
-    out_of_time,
-)
+from deployments.environments.explaining import explain
+from deployments.environments.failures import BuildFailed, disk_full, out_of_time
 from deployments.environments.guard import Guard
 from deployments.environments.interpreters import Interpreter, Interpreters
 from deployments.environments.process import DeadlinePassed

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from deployments.environments.explaining import explain
 from deployments.environments.failures import (
     MAX_EVIDENCE_LINES,
     BuildFailed,
     disk_full,
-    explain,
     out_of_time,
 )
 
@@ -109,6 +109,19 @@ OFFLINE = NO_SOLUTION + (
     "requirements are unsatisfiable.\n\n"
     "hint: Packages were unavailable because the network was disabled. When the network is disabled, registry "
     "packages may only be read from the cache.\n"
+)
+OTHER_VERSIONS = NO_SOLUTION + (
+    "  cause: Because only scikit-learn<=1.9.1 is available and you require scikit-learn>=99,<100, we can conclude that "
+    "your requirements are unsatisfiable.\n"
+)
+TWICE = NO_SOLUTION + (
+    "  cause: Because you require numpy==1.21.0 and numpy==1.26, we can conclude that your requirements are "
+    "unsatisfiable.\n"
+)
+WITH_MARKER = NO_SOLUTION + (
+    "  cause: Because pandas==2.2.2 depends on numpy{python_full_version < '3.12'}>=1.23.2 and you require "
+    "pandas==2.2.2, we can conclude that you require numpy>=1.23.2.\n"
+    "         And because you require numpy==1.21.0, we can conclude that your requirements are unsatisfiable.\n"
 )
 DISK = (
     "error: Failed to install: numpy-2.1.3-cp311-cp311-manylinux_2_17_x86_64.whl (numpy==2.1.3)\n"
@@ -236,7 +249,23 @@ GIT = (
         (
             OFFLINE,
             "ImageBuildFailure",
-            "This portal works offline and a package is not in its store yet.",
+            "This portal works offline and requests is not in its store.",
+        ),
+        (
+            OTHER_VERSIONS,
+            "ImageBuildFailure",
+            "There is no version of scikit-learn that is >=99,<100 on the package index; there is "
+            "scikit-learn <=1.9.1.",
+        ),
+        (
+            TWICE,
+            "ImageBuildFailure",
+            "numpy is asked for twice, and numpy 1.21.0 and numpy 1.26 exclude each other.",
+        ),
+        (
+            WITH_MARKER,
+            "ImageBuildFailure",
+            "numpy 1.21.0 conflicts with pandas 2.2.2: pandas 2.2.2 needs numpy >=1.23.2.",
         ),
         (DISK, "DiskFull", "The disk filled up while the environment was built."),
         (

@@ -139,6 +139,21 @@ def test_a_conflict_is_explained(store: EnvironmentStore) -> None:
     assert failure.evidence
 
 
+def test_all_that_is_wrong_with_the_packages_is_told_at_once(store: EnvironmentStore) -> None:
+    with pytest.raises(BuildFailed) as caught:
+        store.build(wish("unheard-of", "alpha", "also-unheard-of==2", "shared==99", "beta"))
+    failure = caught.value.failure
+    for name in ("unheard-of", "also-unheard-of"):
+        assert f"{name} is not in its store." in failure.sentence
+    assert "There is no version of shared that is ==99" in failure.sentence
+    assert "beta conflicts with alpha" in failure.sentence
+    assert len(failure.evidence) <= 12
+    # A check without a build tells the same.
+    with pytest.raises(BuildFailed) as checked:
+        store.lock(wish("unheard-of", "alpha", "also-unheard-of==2", "shared==99", "beta"))
+    assert checked.value.failure.sentence == failure.sentence
+
+
 def test_an_offline_store_says_what_it_lacks(store: EnvironmentStore) -> None:
     with pytest.raises(BuildFailed, match="works offline"):
         store.build(wish("unheard-of"))
