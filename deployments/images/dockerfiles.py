@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import APIError, BuildError
+from docker.errors import APIError, BuildError, DockerException
 
 from deployments.environments import process
 from deployments.environments.failures import BuildFailed
@@ -398,7 +398,7 @@ def _has_frontend(client: APIClient, text: str) -> bool:
         return True
     try:
         client.inspect_distribution(named["image"])
-    except APIError:
+    except DockerException:
         return False
     return True
 

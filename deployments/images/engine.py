@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -16,7 +17,12 @@ from requests.exceptions import RequestException
 from deployments.environments.failures import BuildFailed
 from deployments.environments.process import Cancelled, DeadlinePassed
 from deployments.environments.uv_command import Cancel, Log
-from deployments.images.failures import engine_failed, pull_failed, silent_engine
+from deployments.images.failures import (
+    credentials_failed,
+    engine_failed,
+    pull_failed,
+    silent_engine,
+)
 from deployments.images.settings import ImageSettings
 from deployments.runtimes.docker.engines import connect
 
@@ -27,14 +33,22 @@ POLL_SECONDS = 0.2
 
 
 def connected(settings: ImageSettings) -> APIClient:
-    """A client with the registries' credentials; raises `BuildFailed` when the engine does not answer."""
+    """A client; raises `BuildFailed` when the engine does not answer."""
     try:
-        client = connect(settings.address, timeout_seconds=CALL_SECONDS)
-        if settings.docker_config is not None:
-            client.reload_config(str(settings.docker_config))
+        return connect(settings.address, timeout_seconds=CALL_SECONDS)
     except (DockerException, RequestException, OSError) as error:
         raise BuildFailed(silent_engine(str(error))) from error
-    return client
+
+
+def read_credentials(client: APIClient, settings: ImageSettings) -> None:
+    """Give the client the registries' credentials as they are now: they change while the client lives."""
+    chosen = settings.docker_config
+    try:
+        if chosen is not None:
+            json.loads(chosen.read_text())  # the SDK takes what it cannot read for empty
+        client.reload_config(str(chosen) if chosen is not None else None)
+    except (DockerException, OSError, ValueError) as error:
+        raise BuildFailed(credentials_failed(str(error))) from error
 
 
 @contextmanager
@@ -89,7 +103,7 @@ def identity(client: APIClient, reference: str) -> str:
 
 
 def pull(client: APIClient, reference: str, *, log: Log, cancel: Cancel, deadline: float) -> str:
-    """Fetch an image with the configured credentials and give its id; raises `BuildFailed` with the way out."""
+    """Fetch an image with the client's credentials and give its id; raises `BuildFailed` with the way out."""
     log(f"Pulling {reference}")
     repository, tag = _split(reference)
     said: dict[str, str] = {}
@@ -108,6 +122,9 @@ def pull(client: APIClient, reference: str, *, log: Log, cancel: Cancel, deadlin
                 log(f"{layer}: {status}" if layer else status)
     except APIError as error:
         raise BuildFailed(pull_failed(reference, str(error.explanation or error))) from error
+    except DockerException as error:
+        # What a credential helper said; the engine was not asked yet.
+        raise BuildFailed(credentials_failed(str(error), reference=reference)) from error
     found = identity(client, reference)
     if not found:
         raise BuildFailed(pull_failed(reference, "not found after the pull"))

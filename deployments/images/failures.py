@@ -16,9 +16,17 @@ _ABSENT = re.compile(
 _DENIED = re.compile(
     r"unauthorized|pull access denied|denied: |no basic auth credentials|403 Forbidden", re.I
 )
+_NO_CREDENTIALS = re.compile(r"no basic auth credentials", re.I)
+_WRONG_CREDENTIALS = re.compile(
+    r"unauthorized: (?:authentication required|incorrect username|HTTP Basic)|401 Unauthorized|"
+    r"failed to authorize|invalid_token",
+    re.I,
+)
+_UNTRUSTED = re.compile(r"x509: |certificate signed by unknown|certificate verify failed", re.I)
+_PLAIN = re.compile(r"server gave HTTP response to HTTPS client", re.I)
 _UNREACHED = re.compile(
     r"no such host|i/o timeout|connection refused|network is unreachable|TLS handshake timeout|"
-    r"context deadline exceeded|Client\.Timeout|certificate|EOF$",
+    r"context deadline exceeded|Client\.Timeout|EOF$",
     re.I,
 )
 _STAMP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
@@ -74,16 +82,34 @@ def pull_failed(reference: str, said: str) -> BuildFailure:
         f"Load it onto the engine (docker load, or docker pull where {registry} can be reached), or name another "
         "image."
     )
+    transient = False
     if _ABSENT.search(said):
         sentence = f"The image {reference} does not exist in {registry}. Correct its name or tag."
-        transient = False
+    elif _NO_CREDENTIALS.search(said):
+        sentence = (
+            f"{registry} asks for credentials to give {reference}, and there are none for it here. "
+            f"{_sign_in(registry)}"
+        )
+    elif _WRONG_CREDENTIALS.search(said):
+        sentence = (
+            f"{registry} does not give {reference} for the credentials that are here: they are missing, wrong or "
+            f"have expired. {_sign_in(registry)}"
+        )
     elif _DENIED.search(said):
         sentence = (
             f"{registry} refused the image {reference}: it does not exist there, or the credentials are missing or "
-            f"wrong. An operator writes them with 'docker login {registry}' into the file that "
-            "PORTICO_DOCKER_CONFIG names."
+            f"may not read it. {_sign_in(registry)}"
         )
-        transient = False
+    elif _UNTRUSTED.search(said):
+        sentence = (
+            f"The engine does not trust the certificate of {registry}. An operator puts its authority on the engine's "
+            f"machine as /etc/docker/certs.d/{registry}/ca.crt; for Dockerfiles the engine reads that when it starts."
+        )
+    elif _PLAIN.search(said):
+        sentence = (
+            f"{registry} speaks plain http, which the engine takes from nobody. Give it a certificate, or an operator "
+            "names it in insecure-registries of the engine's daemon.json."
+        )
     elif _UNREACHED.search(said):
         sentence = (
             f"The image {reference} is not on the engine, and {registry} cannot be reached from it. "
@@ -95,6 +121,25 @@ def pull_failed(reference: str, said: str) -> BuildFailure:
         transient = True
     return BuildFailure(
         CODE, sentence, (said[:400],), (_EDIT_IMAGE, _RETRY), is_transient=transient
+    )
+
+
+def credentials_failed(said: str, *, reference: str = "") -> BuildFailure:
+    """The file with the registries' credentials, or a program that it names, gave none."""
+    what = f"The credentials for {registry_of(reference)}" if reference else "Credentials"
+    return BuildFailure(
+        CODE,
+        f"{what} cannot be read: {said[:200].rstrip('.')}. An operator corrects the file that PORTICO_DOCKER_CONFIG "
+        "names, or puts the helper program that it names on the PATH of Portico.",
+        (said[:400],),
+        (_EDIT_IMAGE, _RETRY),
+    )
+
+
+def _sign_in(registry: str) -> str:
+    return (
+        f"An operator signs in with 'docker login {registry}' as the user who runs Portico, or writes the file that "
+        "PORTICO_DOCKER_CONFIG names; no restart is needed."
     )
 
 

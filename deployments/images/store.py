@@ -212,6 +212,7 @@ class ImageStore:
             return found
         deadline = time.monotonic() + self.settings.packages.build_seconds
         tail: list[str] = []
+        engine.read_credentials(self.client, self.settings)
         try:
             return engine.pull(
                 self.client, reference, log=_tailed(tail, log), cancel=cancel, deadline=deadline
