@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from django.utils.dateparse import parse_duration
 
-from workspaces.errors import UserError, ValidationFailed
+from workspaces.errors import UserError, all_of
 
 T = TypeVar("T")
 LONGEST_TEXT = 10_000
@@ -139,10 +139,8 @@ class Body:
 
     def finish(self) -> None:
         """Raise for all that was wrong."""
-        if len(self.errors) == 1:
-            raise self.errors[0]
         if self.errors:
-            raise ValidationFailed(self.errors)
+            raise all_of(self.errors)
 
     def _value(self, name: str, default: T, check: Callable[[Any], bool], wanted: str) -> T:
         value = self.values.get(name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from workspaces import catalog
 from workspaces.catalog import Labels
-from workspaces.errors import UserError, ValidationFailed
+from workspaces.errors import UserError, all_of
 from workspaces.models import Component, ComponentVersion, User, Workspace
 
 # What a component of the type cannot be without, and what that is.
@@ -49,7 +49,7 @@ def register(
                 )
             )
     if errors:
-        raise errors[0] if len(errors) == 1 else ValidationFailed(errors)
+        raise all_of(errors)
     shown = kept.get("display_name")
     facts = {
         "type": str(kept["type"]),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from workspaces import vault
 from workspaces.activity import record
-from workspaces.errors import Conflict, NotFound, UserError, ValidationFailed
+from workspaces.errors import Conflict, NotFound, UserError, all_of
 from workspaces.models import Datastore, User, Workspace
 
 MAIN = "workspaceblobstore"
@@ -229,7 +229,7 @@ def _check(name: str, wish: Wish) -> None:
             )
         )
     if errors:
-        raise errors[0] if len(errors) == 1 else ValidationFailed(errors)
+        raise all_of(errors)
 
 
 def _told(datastore: Datastore) -> dict[str, str]:

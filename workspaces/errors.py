@@ -54,6 +54,16 @@ class ValidationFailed(UserError):
         self.errors = errors
 
 
+def all_of(errors: list[UserError]) -> UserError:
+    """One error for several, those within them counted singly; what there is but one of stays itself."""
+    flat = [
+        item
+        for error in errors
+        for item in (error.errors if isinstance(error, ValidationFailed) else [error])
+    ]
+    return flat[0] if len(flat) == 1 else ValidationFailed(flat)
+
+
 class PlatformError(Exception):
     """Our fault: logged with its traceback, shown as a short sentence, retried where that can help."""
 

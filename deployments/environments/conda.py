@@ -16,12 +16,15 @@ from packaging.utils import canonicalize_name
 from deployments.environments.conda_names import NOT_PYTHON, RENAMED
 from deployments.environments.requirements import read_requirements
 from workspaces import plain_yaml
-from workspaces.errors import UserError
+from workspaces.errors import UserError, all_of
 
 MAX_FILE_BYTES = 1_000_000
 # What the worker of the inference server runs on, the best choice for "any" first.
 PREFERRED_PYTHONS = ("3.12", "3.11", "3.10", "3.13", "3.9", "3.8")
 KNOWN_KEYS = {"name", "channels", "dependencies", "prefix", "variables", "platforms", "category"}
+
+# What these have, the package index has as well; "nodefaults" is none.
+USUAL_CHANNELS = {"defaults", "conda-forge", "anaconda", "main", "nodefaults", "pytorch"}
 
 # What a deployment without an environment gets: what `@rawhttp` and the schema decorators import.
 MINIMAL_REQUIREMENTS = ("flask>=2.3,<4", "inference-schema>=1.5")
@@ -73,8 +76,15 @@ def translate_conda(text: str, *, folder: Path | None = None) -> Translation:
         dependencies = []
     if not isinstance(dependencies, list):
         raise _wrong("dependencies", dependencies, "a list of packages")
+    errors: list[UserError] = []
     for index, entry in enumerate(dependencies):
-        reader.take(entry, f"dependencies[{index}]")
+        try:
+            reader.take(entry, f"dependencies[{index}]")
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise all_of(errors)
+    reader.warn_of_channels()
     return reader.translation()
 
 
@@ -114,6 +124,16 @@ class _Reader:
         unknown = sorted(str(key) for key in document if key not in KNOWN_KEYS)
         if unknown:
             self.warnings.append(f"Ignored in the conda file: {', '.join(unknown)}.")
+
+    def warn_of_channels(self) -> None:
+        """Of channels that may have what the package index has not."""
+        others = [name for name in self.channels if name not in USUAL_CHANNELS]
+        if others:
+            self.warnings.append(
+                f"Not asked: the channel{'s' if len(others) > 1 else ''} {', '.join(others)}. Packages come from the "
+                "package index of this installation; an image with a conda of its own may ask channels "
+                "(PORTICO_CONDA)."
+            )
 
     def take(self, entry: Any, where: str) -> None:
         if isinstance(entry, str):

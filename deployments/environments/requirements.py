@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from workspaces.errors import UserError
+from workspaces.errors import UserError, all_of
 
 MAX_INCLUDED_FILES = 20
 MAX_INCLUDED_BYTES = 1_000_000
@@ -38,9 +38,11 @@ class RequirementList:
 
 
 def read_requirements(lines: Iterable[str], *, where: str, folder: Path | None) -> RequirementList:
-    """Flatten lines, `-r` files of `folder` included; raises `UserError` naming the line."""
+    """Flatten lines, `-r` files of `folder` included; raises `UserError` naming each line that is wrong."""
     reader = _Reader(folder.resolve() if folder else None)
     reader.read(list(lines), where, reader.folder)
+    if reader.errors:
+        raise all_of(reader.errors)
     return RequirementList(
         tuple(reader.lines), tuple(dict.fromkeys(reader.warnings)), tuple(reader.local_paths)
     )
@@ -53,11 +55,15 @@ class _Reader:
     warnings: list[str] = field(default_factory=list)
     local_paths: list[Path] = field(default_factory=list)
     included: list[Path] = field(default_factory=list)
+    errors: list[UserError] = field(default_factory=list)
 
     def read(self, lines: Sequence[str], where: str, base: Path | None) -> None:
         for index, line in _logical_lines(lines):
             place = f"{where}[{index}]" if base is self.folder else f"{where} line {index + 1}"
-            self._take(line, place, base)
+            try:
+                self._take(line, place, base)
+            except UserError as error:
+                self.errors.append(error)
 
     def _take(self, line: str, place: str, base: Path | None) -> None:
         if line.startswith("-"):

@@ -14,7 +14,7 @@ from deployments.environments.conda import (
     translate_requirements,
 )
 from deployments.environments.specification import translate
-from workspaces.errors import UserError
+from workspaces.errors import UserError, ValidationFailed
 
 ONLINE = """\
 name: model-env
@@ -223,6 +223,34 @@ def test_a_wrong_file_is_refused_with_its_place(text: str, target: str, words: s
     error = refusal(text)
     assert error.target == target
     assert words in error.message
+
+
+def test_every_mistake_of_a_file_is_told_at_once() -> None:
+    text = """
+dependencies:
+- numpy=1.0|2.0
+- sci kit
+- pip:
+  - pandas=2.1
+  - flask
+  - requests>>2
+"""
+    with pytest.raises(ValidationFailed) as caught:
+        translate_conda(text)
+    targets = [error.target for error in caught.value.errors]
+    assert targets == [
+        "dependencies[0]",
+        "dependencies[1]",
+        "dependencies[2].pip[0]",
+        "dependencies[2].pip[2]",
+    ]
+
+
+def test_a_channel_that_is_not_asked_is_named() -> None:
+    found = translate_conda("channels: [conda-forge, nvidia]\ndependencies: [numpy]")
+    assert len(found.warnings) == 1
+    assert "the channel nvidia" in found.warnings[0]
+    assert not translate_conda("channels: [conda-forge]\ndependencies: [numpy]").warnings
 
 
 def test_an_empty_file_is_an_empty_environment() -> None:

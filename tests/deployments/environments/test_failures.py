@@ -111,8 +111,8 @@ OFFLINE = NO_SOLUTION + (
     "packages may only be read from the cache.\n"
 )
 OTHER_VERSIONS = NO_SOLUTION + (
-    "  cause: Because only scikit-learn<=1.9.1 is available and you require scikit-learn>=99,<100, we can conclude that "
-    "your requirements are unsatisfiable.\n"
+    "  cause: Because only scikit-learn<=1.9.1 is available and you require scikit-learn>=99,<100, we can conclude "
+    "that your requirements are unsatisfiable.\n"
 )
 TWICE = NO_SOLUTION + (
     "  cause: Because you require numpy==1.21.0 and numpy==1.26, we can conclude that your requirements are "
