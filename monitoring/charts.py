@@ -129,7 +129,7 @@ def single_curve(name: str, series: Sequence[Series]) -> list[Curve]:
 
 
 def cost_chart(
-    costs: Sequence[DayCost], days: Sequence[str], slots: Mapping[str, int]
+    costs: Sequence[DayCost], days: Sequence[str], slots: Mapping[str, int], currency: str
 ) -> ChartData:
     """Bars by day, stacked by deployment; a day on which nothing was held costs nothing."""
     names = sorted({cost.deployment_name for cost in costs})
@@ -141,15 +141,15 @@ def cost_chart(
             "x": list(days),
             "y": [round(by_key.get((day, name), 0.0), 4) for day in days],
             "marker": {"color": deployment_look(slots.get(name, 8)).color},
-            "hovertemplate": "%{y:.2f}",
+            "hovertemplate": "%{y:.2f} " + currency,
         }
         for name in names
     ]
-    layout = _layout("", legend=len(names) > 1, kind="category") | {"barmode": "stack"}
+    layout = _layout(currency, legend=len(names) > 1, kind="category") | {"barmode": "stack"}
     return ChartData(
         key="cost",
         title="Cost per day",
-        unit="",
+        unit=currency,
         columns=["Day", *names],
         rows=[[day, *(round(by_key.get((day, name), 0.0), 4) for name in names)] for day in days],
         figure={"data": traces, "layout": layout},

@@ -1,4 +1,4 @@
-"""What instances cost: the time each was held, at its price then. Money is counted in the operator's own currency."""
+"""What instances cost: the time each was held, at its price then. Money is in `PORTICO_CURRENCY`."""
 
 from __future__ import annotations
 

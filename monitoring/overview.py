@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import ceil
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -143,8 +145,19 @@ def summary(endpoint: OnlineEndpoint, minutes: int = 15) -> Summary:
     return summaries([endpoint], minutes)[endpoint.pk]
 
 
+def failed_percents(ids: Collection[int], minutes: int = 15) -> dict[int, float]:
+    """Percent of the last minutes' requests that failed, by the id of each endpoint that had any; one query for all."""
+    start = timezone.now() - timedelta(minutes=minutes)
+    with connection.cursor() as cursor:
+        cursor.execute(FAILED_SQL, {"ids": list(ids), "start": start})
+        return {pk: float(failed) for pk, failed in cursor.fetchall()}
+
+
 def sparklines(endpoints: Iterable[OnlineEndpoint]) -> dict[int, list[float | None]]:
-    """Requests per minute over the last hour, in steps of five minutes, by endpoint id; one query for all."""
+    """Requests per minute over the last hour, in steps of five minutes, by endpoint id; one query for all.
+
+    Where nobody asked it is 0; an endpoint that nobody asked in this hour has no values.
+    """
     ids = [endpoint.pk for endpoint in endpoints]
     now = timezone.now()
     span = metrics.span(now - SPARKLINE_TIME, now, SPARKLINE_INTERVAL)
@@ -159,9 +172,14 @@ def sparklines(endpoints: Iterable[OnlineEndpoint]) -> dict[int, list[float | No
     with connection.cursor() as cursor:
         cursor.execute(SPARKLINE_SQL, parameters)
         for pk, at, requests in cursor.fetchall():
-            found[pk][at.astimezone(UTC)] = float(requests) / minutes
+            found[pk][at.astimezone(UTC)] = float(requests)
     grid = span.grid()
-    return {pk: charts.sparkline(Point(at, found[pk].get(at)) for at in grid) for pk in ids}
+
+    def rate(pk: int, at: datetime) -> float | None:
+        passed = min(minutes, ceil((now - at) / MINUTE))  # the newest step has only begun
+        return found[pk].get(at, 0.0) / max(1, passed) if found[pk] else None
+
+    return {pk: charts.sparkline(Point(at, rate(pk, at)) for at in grid) for pk in ids}
 
 
 # The name of an endpoint may have belonged to another one before, so figures begin with its creation.
@@ -177,12 +195,16 @@ SPARKLINE_SQL = f"""
 SELECT id, date_bin(%(interval)s, at, %(epoch)s) AS bin, sum(requests) FROM ({_ROWS}) AS rows GROUP BY id, bin
 """
 
+_FAILED = f"coalesce(sum(requests) FILTER (WHERE code >= 500 OR code IN {OUR_FAILURES}), 0)"
+
+FAILED_SQL = f"""
+SELECT id, 100.0 * {_FAILED} / sum(requests) FROM ({_ROWS}) AS rows GROUP BY id HAVING sum(requests) > 0
+"""
+
 SUMMARY_SQL = f"""
 WITH chosen AS ({_ROWS}),
 counted AS (
-    SELECT id, sum(requests) AS requests,
-        coalesce(sum(requests) FILTER (WHERE code >= 500 OR code IN {OUR_FAILURES}), 0) AS failed
-    FROM chosen GROUP BY id
+    SELECT id, sum(requests) AS requests, {_FAILED} AS failed FROM chosen GROUP BY id
 ),
 held AS (
     SELECT id, bucket, sum(count) AS count
@@ -288,7 +310,7 @@ def _cost_chart(
     days = [
         (today - timedelta(days=before)).isoformat() for before in range(shown.days - 1, -1, -1)
     ]
-    return charts.cost_chart(found, days, slots)
+    return charts.cost_chart(found, days, slots, settings.CURRENCY)
 
 
 def _slots(endpoint: OnlineEndpoint) -> dict[str, int]:

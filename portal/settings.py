@@ -105,6 +105,7 @@ FIRST_WORKSPACE = {
 
 # Running models -------------------------------------------------------------------------------------
 
+CURRENCY = env.string("PORTICO_CURRENCY", "USD")  # what prices of instance types are in
 TRITON_IMAGE = env.string("PORTICO_TRITON_IMAGE")
 DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "auto")
 INSTANCE_UID_BASE = env.integer("PORTICO_INSTANCE_UID_BASE", 20000, minimum=2000)

@@ -10,6 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from endpoints.models import OnlineEndpoint
+from monitoring.overview import failed_percents
 from portal.studio.health import facts_of, health_of
 from portal.studio.scope import StudioRequest
 from workspaces import access
@@ -62,15 +63,16 @@ def rights_of(role: str) -> Rights:
 
 
 def frame(request: StudioRequest, endpoint: OnlineEndpoint, tab: str) -> dict[str, Any]:
-    """The context of `endpoints/_endpoint_page.html`; one query."""
+    """The context of `endpoints/_endpoint_page.html`; two queries."""
     facts = facts_of([endpoint.pk])[endpoint.pk]
+    failed = failed_percents([endpoint.pk]).get(endpoint.pk, 0.0)
     address = [request.workspace.name, endpoint.name]
     can = rights_of(request.role)
     return {
         "endpoint": endpoint,
         "deployments_facts": facts,
         "deployment_names": [item.name for item in facts],
-        "health": health_of(endpoint.state, endpoint.traffic, facts),
+        "health": health_of(endpoint.state, endpoint.traffic, facts, failed),
         "is_busy": endpoint.is_busy or any(item.is_busy for item in facts),
         "tab": tab,
         "tabs": [

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from endpoints.changes import delete_endpoint
 from endpoints.models import OnlineEndpoint
+from monitoring.overview import failed_percents
 from portal.pages import go, render_page, toast
 from portal.studio import figures
 from portal.studio.as_code import online
@@ -67,6 +68,8 @@ class Row:
     updated_at: datetime
     health: Health
     deployments: Sequence[DeploymentFacts]
+    failed_percent: float = 0.0
+    """Of its requests in the last 15 minutes."""
     figures: figures.Figures = figures.NONE
 
     @property
@@ -80,12 +83,6 @@ class Row:
     @property
     def auth_label(self) -> str:
         return str(AUTH_LABELS.get(OnlineEndpoint.AuthMode(self.auth_mode), self.auth_mode))
-
-    @property
-    def short_health(self) -> str:
-        """`Degraded: 1 of 2 instances ready`; empty when the word says it all."""
-        label = HEALTH_LABELS[self.health.word]
-        return f"{label}: {self.health.detail}" if self.health.detail else ""
 
     @property
     def scoring_uri(self) -> str:
@@ -179,7 +176,7 @@ class EndpointTable(tables.Table):  # type: ignore[misc]
     health = tables.Column(verbose_name=gettext_lazy("Health"), order_by=("rank", "sort_name"))
     deployments = tables.Column(verbose_name=gettext_lazy("Traffic"), orderable=False)
     requests = tables.Column(
-        verbose_name=gettext_lazy("Requests/min"), orderable=False, empty_values=()
+        verbose_name=gettext_lazy("Requests"), orderable=False, empty_values=()
     )
     errors = tables.Column(verbose_name=gettext_lazy("Errors"), orderable=False, empty_values=())
     p95 = tables.Column(verbose_name=gettext_lazy("p95"), orderable=False, empty_values=())
@@ -271,10 +268,11 @@ def order_and_cut(table: tables.Table, query: QueryDict) -> None:
 
 
 def rows_of(endpoints: QuerySet[OnlineEndpoint]) -> list[Row]:
-    """All of them with their health, in two queries."""
+    """All of them with their health, in three queries."""
     fields = ("pk", "name", "state", "traffic", "mirror_traffic", "auth_mode")
     found = list(endpoints.values(*fields, "created_at", "updated_at", "created_by__username"))
-    facts = facts_of([item["pk"] for item in found])
+    ids = [item["pk"] for item in found]
+    facts, failed = facts_of(ids), failed_percents(ids)
     return [
         Row(
             id=item["pk"],
@@ -285,8 +283,11 @@ def rows_of(endpoints: QuerySet[OnlineEndpoint]) -> list[Row]:
             created_by=item["created_by__username"] or "",
             created_at=item["created_at"],
             updated_at=item["updated_at"],
-            health=health_of(item["state"], item["traffic"], facts[item["pk"]]),
+            health=health_of(
+                item["state"], item["traffic"], facts[item["pk"]], failed.get(item["pk"], 0.0)
+            ),
             deployments=facts[item["pk"]],
+            failed_percent=failed.get(item["pk"], 0.0),
         )
         for item in found
     ]

@@ -18,8 +18,6 @@ from monitoring.overview import SPARKLINE_INTERVAL, SPARKLINE_TIME, sparklines, 
 from workspaces.models import Workspace
 
 DAY_MINUTES = 24 * 60
-FAILING_PERCENT = 1.0
-"""From this share of failed requests on, an endpoint needs attention."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,6 @@ class Totals:
     slowest_p95_ms: float | None
     slowest_name: str
     cost_today: float
-    failing: dict[int, float]
-    """Endpoint id → percent of failed requests, where it reaches `FAILING_PERCENT`."""
 
 
 def of_endpoints(workspace: Workspace, names: dict[int, str]) -> dict[int, Figures]:
@@ -115,11 +111,6 @@ def of_workspace(workspace: Workspace) -> Totals:
         slowest_p95_ms=p95,
         slowest_name=names[slowest] if slowest is not None and p95 is not None else "",
         cost_today=float(sum(day.cost for day in workspace_cost_per_day(workspace, 1))),
-        failing={
-            pk: item.error_percent
-            for pk, item in known.items()
-            if item.error_percent is not None and item.error_percent >= FAILING_PERCENT
-        },
     )
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from deployments.models import DeploymentState, Instance, OnlineDeployment
 from endpoints.models import EndpointState
+from portal.templatetags.studio import percent
 
 HEALTHY = "Healthy"
 DEGRADED = "Degraded"
@@ -23,6 +24,12 @@ RANK = {
     health: rank
     for rank, health in enumerate((UNHEALTHY, DEGRADED, STARTING, HEALTHY, EMPTY, DELETING))
 }
+
+
+FAILING_PERCENT = 1.0
+"""From this share of failed requests on, an endpoint is not healthy."""
+MOSTLY_FAILING_PERCENT = 50.0
+MOST_NAMES = 2
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,15 @@ class Health:
 
 
 def health_of(
-    state: str, traffic: Mapping[str, int], deployments: Sequence[DeploymentFacts]
+    state: str,
+    traffic: Mapping[str, int],
+    deployments: Sequence[DeploymentFacts],
+    failed_percent: float = 0.0,
 ) -> Health:
-    """The health of an endpoint: of the deployments that get live traffic, or of all if none does."""
+    """The health of an endpoint: of the deployments that get live traffic, or of all if none does.
+
+    `failed_percent` of its requests failed in the last 15 minutes: instances that are ready may answer badly.
+    """
     if state == EndpointState.DELETING:
         return Health(DELETING)
     if not deployments:
@@ -66,19 +79,36 @@ def health_of(
     silent = [item for item in serving if not item.ready]
     starting = [item for item in silent if item.state == DeploymentState.CREATING]
     if len(silent) > len(starting):
-        names = ", ".join(item.name for item in silent if item not in starting)
+        names = _named([item.name for item in silent if item not in starting])
         return Health(UNHEALTHY, _("No instance of %(names)s answers") % {"names": names})
     if starting:
-        return Health(STARTING, ", ".join(item.name for item in starting))
+        return Health(STARTING, _named([item.name for item in starting]))
+    if failed_percent >= MOSTLY_FAILING_PERCENT:
+        return Health(UNHEALTHY, _failing(failed_percent))
     wanted = sum(item.wanted for item in serving)
     ready = sum(min(item.ready, item.wanted) for item in serving)
     if ready < wanted:
         counts = {"ready": ready, "wanted": wanted}
         return Health(DEGRADED, _("%(ready)s of %(wanted)s instances ready") % counts)
-    failed = ", ".join(item.name for item in deployments if item.state == DeploymentState.FAILED)
+    if failed_percent >= FAILING_PERCENT:
+        return Health(DEGRADED, _failing(failed_percent))
+    failed = [item.name for item in deployments if item.state == DeploymentState.FAILED]
     if failed:
-        return Health(DEGRADED, _("%(names)s failed") % {"names": failed})
+        return Health(DEGRADED, _("%(names)s failed") % {"names": _named(failed)})
     return Health(HEALTHY)
+
+
+def _failing(failed_percent: float) -> str:
+    return _("%(share)s of requests failed in the last 15 minutes") % {
+        "share": percent(failed_percent)
+    }
+
+
+def _named(names: Sequence[str]) -> str:
+    """`blue, green`, or `blue and 4 more`: the words have to fit into a table."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return _("%(name)s and %(count)s more") % {"name": names[0], "count": len(names) - 1}
 
 
 def facts_of(endpoint_ids: Collection[int]) -> dict[int, list[DeploymentFacts]]:

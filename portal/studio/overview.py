@@ -26,9 +26,8 @@ from portal.studio import figures
 from portal.studio.activity import described, told
 from portal.studio.endpoint_frame import TABS, Rights, rights_of
 from portal.studio.endpoint_list import HEALTH_LABELS, Row, rows_of
-from portal.studio.health import DEGRADED, DELETING, EMPTY, UNHEALTHY
+from portal.studio.health import DEGRADED, DELETING, EMPTY, FAILING_PERCENT, UNHEALTHY
 from portal.studio.scope import StudioRequest, studio_page
-from portal.templatetags.studio import percent
 from workspaces.models import Workspace
 
 RECENT = 8
@@ -86,7 +85,8 @@ def overview(request: StudioRequest) -> HttpResponse:
         "health": health_counts(rows),
         "endpoint_count": len(rows),
         "totals": totals,
-        "attention": list(islice(attention(workspace, rows, totals.failing), MOST_ATTENTION)),
+        "is_failing": any(row.failed_percent >= FAILING_PERCENT for row in rows),
+        "attention": list(islice(attention(workspace, rows), MOST_ATTENTION)),
         "activities": told(described(workspace.activities.all())[:RECENT], workspace),
         "load": load,
         "is_loading": is_loading,
@@ -128,9 +128,7 @@ def health_counts(rows: list[Row]) -> list[tuple[str, str | Promise, int]]:
     ]
 
 
-def attention(
-    workspace: Workspace, rows: list[Row], failing: dict[int, float]
-) -> Iterator[Attention]:
+def attention(workspace: Workspace, rows: list[Row]) -> Iterator[Attention]:
     """Failed deployments first, then endpoints that do not answer well, then those without traffic."""
     failed = (
         OnlineDeployment.objects.filter(
@@ -146,27 +144,16 @@ def attention(
         subject = f"{deployment.endpoint.name} / {deployment.name}"
         yield Attention("Failed", subject, url, cause, _("See why"), url)
     for row in sorted(rows, key=lambda row: (row.rank, row.sort_name)):
-        found = _attention_to(workspace, row, failing.get(row.id))
+        found = _attention_to(workspace, row)
         if found is not None:
             yield found
 
 
-def _attention_to(
-    workspace: Workspace, row: Row, failed_percent: float | None
-) -> Attention | None:
-    """What an endpoint itself needs; None if nothing, or if its failed deployment says it all.
-
-    `failed_percent` is given if more of its requests fail than an endpoint that is well lets fail.
-    """
+def _attention_to(workspace: Workspace, row: Row) -> Attention | None:
+    """What an endpoint itself needs; None if nothing, or if its failed deployment says it all."""
     address = [workspace.name, row.name]
     if row.health.word in (UNHEALTHY, DEGRADED) and not _is_told(row):
         state, text, action, way = row.health.word, row.health.detail, _("View logs"), "logs"
-    elif failed_percent is not None:
-        words = _(
-            "%(share)s of its requests failed in the last 15 minutes (5xx, 408, 424 or 429)."
-        )
-        text = words % {"share": percent(failed_percent)}
-        state, action, way = "Warning", _("View logs"), "logs"
     elif row.deployments and not row.traffic and not row.is_busy:
         text = _("No deployment has traffic: requests get 404.")
         state, action, way = "NoTraffic", _("Update traffic"), "traffic"
@@ -245,9 +232,8 @@ def _matching(
 
 def _is_told(row: Row) -> bool:
     """Whether a failed deployment's own line says all there is to say."""
-    return row.health.word == DEGRADED and any(
-        item.state == DeploymentState.FAILED for item in row.deployments
-    )
+    failed = any(item.state == DeploymentState.FAILED for item in row.deployments)
+    return row.health.word == DEGRADED and failed and row.failed_percent < FAILING_PERCENT
 
 
 def _steps(workspace: Workspace, rows: list[Row]) -> list[Step]:

@@ -76,7 +76,7 @@ class Spark:
     line: str
     area: str
     dots: list[tuple[float, float]]
-    """Points without a neighbour, which a line cannot show."""
+    """Points without a neighbour: lines without length, whose round caps show."""
     width: int
     height: int
 

@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
@@ -241,6 +243,37 @@ def milliseconds(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Of a number that is a percentage already: `12.3 %`."""
     return DASH if value is None else f"{_significant(value)}{NARROW_SPACE}%"
+
+
+@register.filter
+def rate(per_minute: float | None) -> str:
+    """Events per minute, or per hour where that is a number that people say: `4.07/min`, `52/h`."""
+    if per_minute is None or not 0 < per_minute < 1:
+        return number(per_minute) + ("/min" if per_minute else "")
+    return f"{number(round(per_minute * 60))}/h"
+
+
+@register.filter
+def money(amount: float | Decimal | None) -> str:
+    """A sum in `PORTICO_CURRENCY`: `4.08 USD`, `<0.01 USD`."""
+    if amount is None:
+        return DASH
+    text = "<0.01" if 0 < amount < 0.005 else f"{amount:,.2f}".replace(",", NARROW_SPACE)
+    return f"{text}{NARROW_SPACE}{settings.CURRENCY}"
+
+
+@register.simple_tag
+def currency() -> str:
+    """What prices are in."""
+    return str(settings.CURRENCY)
+
+
+@register.filter
+def price(per_hour: Decimal) -> str:
+    """The price of an hour with up to four digits after the point: `0.085 USD`."""
+    text = f"{per_hour:.4f}".rstrip("0")
+    whole, _point, digits = text.partition(".")
+    return f"{whole}.{digits:0<2}{NARROW_SPACE}{settings.CURRENCY}"
 
 
 @register.filter

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from portal import deployment_colors
 from portal.templatetags import shapes, studio
@@ -27,6 +29,34 @@ def plain(text: str) -> str:
 )  # fmt: skip
 def test_numbers_have_at_most_three_significant_digits(value: float | None, text: str) -> None:
     assert plain(studio.number(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "text"),
+    [(None, "\u2013"), (0, "0"), (1 / 15, "4/h"), (0.8667, "52/h"), (1, "1/min"), (4.067, "4.07/min")],
+)  # fmt: skip
+def test_rates_are_numbers_that_people_say(per_minute: float | None, text: str) -> None:
+    assert studio.rate(per_minute) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(None, "\u2013"), (0, "0.00 EUR"), (0.004, "<0.01 EUR"), (4.08, "4.08 EUR"), (1234.5, "1 234.50 EUR")],
+)  # fmt: skip
+def test_sums_of_money_have_the_currency_of_the_installation(
+    settings: Settings, amount: float | None, text: str
+) -> None:
+    settings.CURRENCY = "EUR"
+    assert plain(studio.money(amount)) == text
+
+
+def test_prices_keep_the_digits_that_small_instances_need() -> None:
+    prices = ("0.0850", "22.0320", "3")
+    assert [plain(studio.price(Decimal(value))) for value in prices] == [
+        "0.085 USD",
+        "22.032 USD",
+        "3.00 USD",
+    ]
 
 
 @pytest.mark.parametrize(

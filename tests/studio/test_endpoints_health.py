@@ -38,6 +38,27 @@ def test_health_follows_the_deployments_that_serve(
     assert health_of("Succeeded", traffic, deployments).word == word
 
 
+@pytest.mark.parametrize(
+    ("failed_percent", "word", "detail"),
+    [
+        (0.9, "Healthy", ""),
+        (12.34, "Degraded", "12.3 % of requests failed in the last 15 minutes"),
+        (50.0, "Unhealthy", "50 % of requests failed in the last 15 minutes"),
+    ],
+)
+def test_an_endpoint_whose_requests_fail_is_not_healthy_though_all_instances_are_ready(
+    failed_percent: float, word: str, detail: str
+) -> None:
+    found = health_of("Succeeded", {"blue": 100}, [facts()], failed_percent)
+    assert (found.word, found.detail.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (word, detail)
+
+
+def test_many_failed_deployments_are_counted() -> None:
+    failed = [facts(f"try-{number}", "Failed", ready=0) for number in range(5)]
+    found = health_of("Succeeded", {"blue": 100}, [facts(), *failed])
+    assert found == Health("Degraded", "try-0 and 4 more failed")
+
+
 def test_an_endpoint_that_is_being_deleted_is_neither_well_nor_ill() -> None:
     assert health_of("Deleting", {"blue": 100}, [facts(ready=0)]) == Health("Deleting")
 

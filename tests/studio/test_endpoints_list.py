@@ -102,7 +102,7 @@ def test_the_number_of_queries_does_not_grow(
         alice.get(address)
 
 
-QUERIES = 12
+QUERIES = 13
 
 
 def test_figures_of_the_last_minutes_are_in_the_row(alice: Client, cast: Cast) -> None:
