@@ -21,14 +21,8 @@ def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
 
     Raises `ResourceNotFoundError` and `HttpResponseError` as the SDK does.
     """
-    ml = session.ml
-    base = (
-        f"{session.profile.url}/subscriptions/{quote(ml.subscription_id)}"
-        f"/resourceGroups/{quote(ml.resource_group_name)}/providers/{PROVIDER}"
-        f"/workspaces/{quote(ml.workspace_name)}"
-    )
-    address = "/".join([base, *(quote(word, safe="") for word in path)])
-    request = HttpRequest(method, f"{address}?api-version={API_VERSION}", json=body)
+    address = f"{address_of(session, *path)}?api-version={API_VERSION}"
+    request = HttpRequest(method, address, json=body)
     headers = HeadersPolicy({"Authorization": f"Bearer {session.profile.token}"})
     with PipelineClient(session.profile.url, policies=[headers, RetryPolicy()]) as client:
         answer = client.send_request(request)
@@ -36,3 +30,14 @@ def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
             map_error(answer.status_code, answer, {404: ResourceNotFoundError})
             raise HttpResponseError(response=answer)
         return answer.json() if answer.status_code != 204 else None
+
+
+def address_of(session: Session, *path: str) -> str:
+    """Of what the words of `path` name below the workspace."""
+    ml = session.ml
+    base = (
+        f"{session.profile.url}/subscriptions/{quote(ml.subscription_id)}"
+        f"/resourceGroups/{quote(ml.resource_group_name)}/providers/{PROVIDER}"
+        f"/workspaces/{quote(ml.workspace_name)}"
+    )
+    return "/".join([base, *(quote(word, safe="") for word in path)])

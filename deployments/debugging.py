@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -19,9 +19,8 @@ from django.utils import timezone
 from deployments import staging
 from deployments.changes import reserved_cores, upstream_facts
 from deployments.doorbell import ring_sweep
-from deployments.engines import engines
 from deployments.environments import BuildFailed
-from deployments.installation import runtime_of
+from deployments.installation import engines_of, runtime_of
 from deployments.models import DebugSession, DeploymentState, OnlineDeployment, Revision
 from deployments.runtimes import InstanceSpec, InstanceStatus, Phase
 from deployments.runtimes.commands import APP_ROOT
@@ -39,7 +38,16 @@ PORT_INSIDE = 5678
 HERE = "127.0.0.1"
 SOON_SECONDS, LATER_SECONDS = 0.5, 5.0
 GRACE_SECONDS = 3
+OURS = "InternalServerError"
 State = DebugSession.State
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a debugger's port is, as seen from this machine."""
+
+    host: str
+    port: int
 
 
 def start(
@@ -105,6 +113,14 @@ def find(deployment: OnlineDeployment) -> DebugSession:
     return session
 
 
+def place_of(deployment: OnlineDeployment) -> Place:
+    """`NotFound` without a session, `Conflict` for one to which no debugger can attach yet, or any more."""
+    session = find(deployment)
+    if session.state not in (State.STARTING, State.RUNNING) or not session.address:
+        raise Conflict(f"The debug session is {session.state}. Nothing waits for a debugger.")
+    return Place(session.debug_host, session.debug_port)
+
+
 def launch_entry(session: DebugSession) -> dict[str, Any]:
     """For launch.json of VS Code, opened on the code folder, once the port is here (`tunnel`)."""
     inside: PurePath = staging.folder_of(session.deployment, session.revision) / "code"
@@ -154,6 +170,10 @@ def step(session: DebugSession) -> tuple[str | None, float | None]:
             return State.FAILED, left
         status = house.ensure(spec)
         open_span(session)
+        if status.phase == Phase.EXITED and status.code == OURS:
+            # An engine that is away or overloaded for a moment is no fault of the script.
+            _save(session, code=status.code, reason=status.reason, evidence=[], address="")
+            return State.STARTING, LATER_SECONDS
     if status.phase == Phase.EXITED:
         _leave_routes(session)
         house.remove(session.name)
@@ -213,7 +233,9 @@ def _debuggable(deployment: OnlineDeployment, locked: OnlineDeployment | None) -
             "The deployment's AZUREML_DEBUG_PORT connects to a debugger already. Remove the variable first.",
             target="environment_variables",
         )
-    if staging.runs_as_container(revision) and not all(each.is_local for each in engines()):
+    if staging.runs_as_container(revision) and not all(
+        each.is_local for each in engines_of(revision)
+    ):
         raise UserError(
             "Containers run on another machine, and a debugger's port is never opened to a network. Debug the "
             "deployment locally: portico ml online-deployment create --local --vscode-debug.",
@@ -264,7 +286,7 @@ def _enter_routes(session: DebugSession, status: InstanceStatus) -> None:
     # A container that was made anew may have another address.
     host = status.address.rpartition(":")[0] if is_container else HERE
     # First the row: for a session that somebody else has ended meanwhile this fails, and makes no route.
-    _save(session, address=status.address, debug_host=host)
+    _save(session, address=status.address, debug_host=host, code="", reason="", evidence=[])
     with transaction.atomic():
         if session.state != State.RUNNING:
             facts = replace(

@@ -17,7 +17,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 http_application = get_asgi_application()
 
 # Models may be imported only once the line above has set Django up.
-from monitoring.routing import websocket_urlpatterns  # noqa: E402
+from api.routing import websocket_urlpatterns as of_the_api  # noqa: E402
+from monitoring.routing import websocket_urlpatterns as of_the_studio  # noqa: E402
 from portal import prepared  # noqa: E402
 from portal.bodies import BoundedBodies  # noqa: E402
 
@@ -47,7 +48,7 @@ application = ProtocolTypeRouter(
     {
         "http": BoundedBodies(http_application),
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+            AuthMiddlewareStack(URLRouter([*of_the_studio, *of_the_api]))
         ),
         "lifespan": lifespan,
     }

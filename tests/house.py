@@ -270,9 +270,11 @@ class House:
     def _run_dirs(self) -> Iterator[Path]:
         assert self.home is not None
         yield self.home / "run"
-        yield from Path("/tmp").glob(f"portico-*-{self._installation()}")
+        yield from Path("/tmp").glob(f"portico-*-{self.installation}")
 
-    def _installation(self) -> str:
+    @property
+    def installation(self) -> str:
+        """How its containers and images are marked."""
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
 
 

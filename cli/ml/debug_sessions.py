@@ -25,7 +25,7 @@ LONGEST_SECONDS = 8 * 3600
 
 def start(session: Session, name: str, endpoint_name: str, minutes: int, no_wait: bool) -> Any:
     """How to attach, as soon as that can be; `ClientFault` if its script fails."""
-    found = call(session, "PUT", *_session(name, endpoint_name), body={"minutes": minutes})
+    found = call(session, "PUT", *address(name, endpoint_name), body={"minutes": minutes})
     if no_wait:
         return found
     with session.progress.of(f"Starting a debug session of '{name}'"):
@@ -39,11 +39,11 @@ def start(session: Session, name: str, endpoint_name: str, minutes: int, no_wait
 
 
 def show(session: Session, name: str, endpoint_name: str) -> Any:
-    return call(session, "GET", *_session(name, endpoint_name))
+    return call(session, "GET", *address(name, endpoint_name))
 
 
 def stop(session: Session, name: str, endpoint_name: str) -> None:
-    call(session, "DELETE", *_session(name, endpoint_name))
+    call(session, "DELETE", *address(name, endpoint_name))
 
 
 def is_meant_by(deployment_name: str) -> bool:
@@ -70,5 +70,6 @@ def invoke(session: Session, endpoint_name: str, request_file: str, header: str)
         return str(answer.text())
 
 
-def _session(name: str, endpoint_name: str) -> tuple[str, ...]:
+def address(name: str, endpoint_name: str) -> tuple[str, ...]:
+    """The words of its address below the workspace."""
     return ("onlineEndpoints", endpoint_name, "deployments", name, "debugSession")

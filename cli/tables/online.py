@@ -306,6 +306,19 @@ COMMANDS = (
         columns=DEBUG_COLUMNS,
     ),
     Command(
+        "ml online-deployment attach-debug",
+        "Bring the debugger's port to this machine, through the portal, until Ctrl-C.",
+        "cli.ml.debug_tunnel#attach",
+        (
+            a.name_required("deployment"),
+            required(a.ENDPOINT),
+            argument("port", "--port", help="The port of this machine.", type=int, default=5678),
+        ),
+        examples=(
+            "Attach VS Code: portico ml online-deployment attach-debug -e my-endpoint -n blue",
+        ),
+    ),
+    Command(
         "ml online-deployment stop-debug",
         "Remove the instance that is debugged.",
         f"{DEBUG}stop",

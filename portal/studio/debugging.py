@@ -111,6 +111,9 @@ def _context(
     }
     if session is not None and session.state == DebugSession.State.RUNNING:
         context |= _attaching(session)
+        context["attach"] = as_code.attach(
+            place_of(request), deployment.endpoint.name, deployment.name
+        )
     return context
 
 

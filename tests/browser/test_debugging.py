@@ -27,9 +27,11 @@ def test_a_session_is_started_followed_and_stopped(
     assert accessibility_faults(studio) == []
     studio.get_by_role("button", name="Start debug session").click()
     # It asks again until the instance answers, without a reload.
-    expect(studio.locator("#debug-tunnel-code")).to_contain_text(
-        "ssh -N -L 5678:127.0.0.1:", timeout=60_000
+    expect(studio.locator("#debug-attach-code")).to_contain_text(
+        "portico ml online-deployment attach-debug", timeout=60_000
     )
+    studio.get_by_text("With an account on the portal's machine").click()
+    expect(studio.locator("#debug-tunnel-code")).to_contain_text("ssh -N -L 5678:127.0.0.1:")
     expect(studio.locator("#debug-curl-code")).to_contain_text("blue.debug")
     assert accessibility_faults(studio) == []
     phone = open_page(width=360, theme="dark", storage_state=state, base_url=house.url)

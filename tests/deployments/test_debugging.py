@@ -10,6 +10,7 @@ from django.utils import timezone
 from deployments import debugging, provisioning, tasks
 from deployments.changes import delete_deployment, reserved_cores
 from deployments.models import DebugSession, InstanceSpan, OnlineDeployment
+from deployments.runtimes import InstanceStatus, Phase
 from deployments.runtimes.fake import HANGS, FakeRuntime
 from deployments.tidying import images_in_use
 from deployments.usages import usages_of
@@ -155,6 +156,21 @@ def test_one_that_cannot_start_tells_why_and_holds_nothing(
     again = look(debugging.start(deployment, by=make.alice))
     assert again is not None
     assert (again.state, again.reason) == ("Running", "")
+
+
+def test_an_engine_that_is_away_for_a_moment_is_asked_again(
+    make: Factory, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = debugging.start(served(make), by=make.alice)
+    away = InstanceStatus(Phase.EXITED, code="InternalServerError", reason="It does not answer.")
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRuntime, "ensure", lambda house, spec: away)
+        waiting = look(session)
+    assert waiting is not None
+    assert (waiting.state, waiting.reason) == ("Starting", "It does not answer.")
+    ready = look(session)
+    assert ready is not None
+    assert (ready.state, ready.reason) == ("Running", "")
 
 
 def test_what_a_killed_worker_left_is_taken_up(make: Factory, runtime: FakeRuntime) -> None:

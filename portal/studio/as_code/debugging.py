@@ -33,5 +33,12 @@ def stop_debug(place: Place, endpoint: str, deployment: str) -> Forms:
     )
 
 
+def attach(place: Place, endpoint: str, deployment: str) -> str:
+    """The command that brings the debugger's port to the reader's machine."""
+    return script(
+        command("online-deployment attach-debug", place, name=deployment, endpoint_name=endpoint)
+    )
+
+
 def _path(endpoint: str, deployment: str) -> str:
     return f"onlineEndpoints/{segment(endpoint)}/deployments/{segment(deployment)}/debugSession"
