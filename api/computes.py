@@ -14,14 +14,8 @@ from api.arm import ArmView, Json, page, system_data, type_of, word_of
 from api.bodies import Body, iso_duration
 from api.operations import Ticket, started
 from api.resource_identity import parse_identity, present_identity
-from workspaces.computes import (
-    ComputeSpec,
-    create_compute,
-    delete_compute,
-    find_compute,
-    spec_of,
-    update_compute,
-)
+from deployments.computes import change_compute, delete_compute
+from workspaces.computes import ComputeSpec, create_compute, find_compute, spec_of
 from workspaces.errors import Conflict, NotFound, UserError
 from workspaces.models import Compute, Workspace
 
@@ -77,13 +71,13 @@ class ComputeDetail(ArmView):
             else:
                 return self._written(made, status=201)
         wanted = parse(body, _kept(current))
-        return self._written(update_compute(current, wanted, by=self.caller))
+        return self._written(change_compute(current, wanted, by=self.caller))
 
     def patch(self, request: Request, compute: str) -> Response:
         """What the body mentions, such as the number of nodes; tags key by key."""
         current = _get(self.workspace, compute)
         wanted = parse(self.body(), spec_of(current), merges=True)
-        return self._written(update_compute(current, wanted, by=self.caller))
+        return self._written(change_compute(current, wanted, by=self.caller))
 
     def delete(self, request: Request, compute: str) -> Response:
         """`underlyingResourceAction=Detach` is for Kubernetes alone, which is left as it is either way."""

@@ -11,6 +11,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api import references
 from api.arm import OWN_PROPERTIES, ArmView, Json, page, system_data, type_of, word_of
 from api.bodies import Body
 from api.operations import Ticket, started
@@ -60,7 +61,7 @@ class EndpointDetail(ArmView):
         body = self.body()
         current = _find(self.workspace, endpoint)
         if current is None:
-            wanted = parse(body, EndpointSpec(name=endpoint))
+            wanted = parse(body, EndpointSpec(name=endpoint), self.workspace)
             try:
                 made = create_endpoint(self.workspace, wanted, by=self.caller)
             except Conflict:
@@ -70,12 +71,14 @@ class EndpointDetail(ArmView):
                     raise
             else:
                 return self._written(made, status=201)
-        return self._written(_update(current, parse(body, _kept(current)), by=self.caller))
+        return self._written(
+            _update(current, parse(body, _kept(current), self.workspace), by=self.caller)
+        )
 
     def patch(self, request: Request, endpoint: str) -> Response:
         """What the body mentions; tags key by key, traffic as a whole."""
         current = find_endpoint(self.workspace, endpoint)
-        wanted = parse(self.body(), _spec_of(current), merges=True)
+        wanted = parse(self.body(), _spec_of(current), self.workspace, merges=True)
         return self._written(_update(current, wanted, by=self.caller))
 
     def delete(self, request: Request, endpoint: str) -> Response:
@@ -142,7 +145,9 @@ def find_endpoint(workspace: Workspace, name: str) -> OnlineEndpoint:
     return found
 
 
-def parse(values: Mapping[str, Any], base: EndpointSpec, *, merges: bool = False) -> EndpointSpec:
+def parse(
+    values: Mapping[str, Any], base: EndpointSpec, workspace: Workspace, *, merges: bool = False
+) -> EndpointSpec:
     """The wish that a body states; what it does not mention is as in `base`."""
     body = Body(values)
     properties = body.section("properties").without("properties", OWN_PROPERTIES)
@@ -155,7 +160,7 @@ def parse(values: Mapping[str, Any], base: EndpointSpec, *, merges: bool = False
         description=properties.text("description", base.description),
         properties=read(properties, "properties", base.properties),
         auth_mode=properties.choice("authMode", AUTH_MODES, base.auth_mode),
-        compute=properties.text("compute", base.compute, longest=200),
+        compute=_compute(properties, base.compute, workspace),
         public_network_access=properties.choice(
             "publicNetworkAccess", NETWORK_ACCESS, base.public_network_access
         ),
@@ -164,6 +169,15 @@ def parse(values: Mapping[str, Any], base: EndpointSpec, *, merges: bool = False
     )
     body.finish()
     return wanted
+
+
+def _compute(properties: Body, base: str, workspace: Workspace) -> str:
+    """A name, `azureml:<name>` or an id, as Azure's clients send them."""
+    given = properties.text("compute", base, longest=500).strip()
+    if not given or given == base:
+        return base
+    target = "properties.compute"
+    return properties.run(lambda: references.compute_name(workspace, given, target=target), "")
 
 
 def present(endpoint: OnlineEndpoint) -> Json:
@@ -180,7 +194,7 @@ def present(endpoint: OnlineEndpoint) -> Json:
         "provisioningState": endpoint.state,
     }
     if endpoint.compute:
-        properties["compute"] = endpoint.compute
+        properties["compute"] = f"{workspace.arm_id}/computes/{endpoint.compute_name}"
     return {
         "id": f"{workspace.arm_id}/onlineEndpoints/{endpoint.name}",
         "name": endpoint.name,

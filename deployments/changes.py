@@ -13,9 +13,9 @@ import psutil
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from deployments.computes import Place, place_of
 from deployments.containers import scoring_path
 from deployments.doorbell import ring
-from deployments.engines import runtime_name
 from deployments.models import (
     BatchDeployment,
     DebugSession,
@@ -48,10 +48,12 @@ def create_deployment(
     With `takes_traffic_when_ready` it then gets all live traffic, unless another one has some by then. Raises
     `ValidationFailed` or `UserError` for wrong fields, `Conflict` for a taken name, OutOfQuota.
     """
-    instance_type = check_spec(spec, most_instances=_most_instances(endpoint.workspace))
+    most, runtime = _most_instances(endpoint.workspace), place_of(endpoint).runtime
+    instance_type = check_spec(spec, most_instances=most, runtime=runtime)
     try:
         with transaction.atomic():
             locked = _lock_endpoint(endpoint)
+            place = place_of(locked)
             _check_quota(locked, spec, instance_type, replacing=None)
             deployment = OnlineDeployment.objects.create(
                 endpoint=locked,
@@ -66,7 +68,7 @@ def create_deployment(
                 takes_traffic_when_ready=takes_traffic_when_ready,
                 created_by=by,
             )
-            revision = _add_revision(deployment, spec, instance_type, by=by)
+            revision = _add_revision(deployment, spec, instance_type, place, by=by)
             deployment.revision = revision
             deployment.save(update_fields=["revision"])
             _begin(deployment, Operation.Kind.CREATE, revision, by=by)
@@ -89,7 +91,11 @@ def update_deployment(
     """Want `spec` instead, whole; a rolling update follows. The same spec again changes nothing."""
     if spec.name.lower() != deployment.name.lower():
         raise UserError("The name of a deployment cannot be changed.", target="name")
-    instance_type = check_spec(spec, most_instances=_most_instances(deployment.endpoint.workspace))
+    most, runtime = (
+        _most_instances(deployment.endpoint.workspace),
+        place_of(deployment.endpoint).runtime,
+    )
+    instance_type = check_spec(spec, most_instances=most, runtime=runtime)
     with transaction.atomic():
         locked_endpoint = _lock_endpoint(deployment.endpoint)
         locked = OnlineDeployment.objects.select_for_update().get(pk=deployment.pk)
@@ -103,7 +109,8 @@ def update_deployment(
         runs_otherwise = _run_part(current) != _run_part(wanted)
         revision = locked.revision
         if runs_otherwise or revision is None or locked.state == DeploymentState.FAILED:
-            revision = _add_revision(locked, wanted, instance_type, by=by)
+            place = place_of(locked_endpoint)
+            revision = _add_revision(locked, wanted, instance_type, place, by=by)
         before = {
             "revision": locked.revision.number if locked.revision else None,
             "instances": current.instance_count,
@@ -307,6 +314,7 @@ def _add_revision(
     deployment: OnlineDeployment,
     spec: DeploymentSpec,
     instance_type: InstanceType,
+    place: Place,
     *,
     by: User | None,
 ) -> Revision:
@@ -320,8 +328,10 @@ def _add_revision(
         environment_version=spec.environment,
         environment_variables_sealed=vault.seal_map(spec.environment_variables),
         instance_type=instance_type,
-        runtime=runtime_name(),
-        warnings=limit_warnings(instance_type, machine()),
+        runtime=place.runtime,
+        compute=place.compute,
+        # Engines of a compute are no part of this machine: what is too large for them is refused when it is placed.
+        warnings=[] if place.compute else limit_warnings(instance_type, machine()),
         created_by=by,
         **run,
     )

@@ -6,8 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from deployments.computes import runs_containers
 from deployments.containers import needs_engine
-from deployments.engines import runtime_name
 from deployments.environments.conda import Translation
 from deployments.environments.process import Cancelled
 from deployments.environments.resolving import Lock
@@ -38,7 +38,11 @@ class Checked:
 def check_environment(version: EnvironmentVersion, *, resolves: bool = False) -> Checked:
     """With `resolves`, versions are looked up: up to `CHECK_SECONDS`. Raises `UserError` and `BuildFailed`."""
     has_packages = bool(version.conda_file or version.requirements)
-    if needs_engine(version) and not has_packages and runtime_name() == "docker":
+    if (
+        needs_engine(version)
+        and not has_packages
+        and runs_containers(version.environment.workspace)
+    ):
         return Checked(None)
     spec = environment_spec_of(version)
     translation = translate(spec)

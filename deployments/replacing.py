@@ -39,6 +39,15 @@ def drain_instance(deployment: OnlineDeployment, name: str, *, by: User | None) 
     return row
 
 
+def want_replaced(row: Instance, *, by: User | None) -> bool:
+    """The same for one of many; False for one that must be left alone: it is leaving, or its deployment is busy."""
+    try:
+        drain_instance(row.deployment, row.name, by=by)
+    except (Conflict, NotFound):
+        return False
+    return True
+
+
 def find_instance(deployment: OnlineDeployment, name: str) -> Instance:
     """By its whole name, or by its number among those of the revision that serves. `NotFound` names what there is."""
     rows = list(deployment.instances.select_related("revision__instance_type"))

@@ -11,7 +11,6 @@ from typing import Any
 from django.conf import settings
 
 from deployments.containers import is_custom
-from deployments.engines import runtime_name
 from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from deployments.scripts import LARGEST_PARSED_BYTES, parse
@@ -76,15 +75,15 @@ RUN_FIELDS = (
 """Fields that a revision keeps under the same name."""
 
 
-def check_spec(spec: DeploymentSpec, *, most_instances: int) -> InstanceType:
-    """The instance type, once every field and combination is right; raises for all that is wrong."""
+def check_spec(spec: DeploymentSpec, *, most_instances: int, runtime: str) -> InstanceType:
+    """The instance type, once every field and combination is right for `runtime`; raises for all that is wrong."""
     checker = Checker()
     checker.run(check_name, "deployment", spec.name)
     _check_plain_fields(spec, checker, most_instances)
     for name in ("liveness_probe", "readiness_probe", "startup_probe"):
         _check_probe(name, getattr(spec, name), checker)
     check_variables(spec.environment_variables, checker)
-    _check_combinations(spec, checker)
+    _check_combinations(spec, checker, runtime)
     instance_type = checker.run(find_instance_type, spec.instance_type)
     if spec.code is not None and spec.scoring_script:
         checker.run(check_script, spec.code, spec.scoring_script)
@@ -166,7 +165,7 @@ def check_variables(variables: object, checker: Checker) -> None:
         )
 
 
-def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
+def _check_combinations(spec: DeploymentSpec, checker: Checker, runtime: str) -> None:
     checker.that(
         (spec.code is None) == (not spec.scoring_script) or _has_routes(spec),
         "code_configuration.scoring_script" if spec.code else "code_configuration.code",
@@ -175,16 +174,17 @@ def _check_combinations(spec: DeploymentSpec, checker: Checker) -> None:
     no_code = spec.code is None
     own_server = is_custom(spec.environment, spec.model, has_code=not no_code)
     checker.that(
-        not own_server or runtime_name() == "docker",
+        not own_server or runtime == "docker",
         "environment.inference_config" if _has_routes(spec) else "code_configuration",
         "The environment is a custom container, whose own server answers: that needs the docker runtime, and this "
-        "installation runs deployments as processes. Give code_configuration and a conda file, or have an operator "
-        "start Portico with an engine (PORTICO_RUNTIME=docker).",
+        "installation runs the endpoint's deployments as processes. Give code_configuration and a conda file, use an "
+        "endpoint on a compute with engines, or have an operator start Portico with an engine "
+        "(PORTICO_RUNTIME=docker).",
     )
     if own_server:
         pass
     elif is_repository(spec.model, has_code=not no_code):
-        checker.run(check_repository, spec.model, runtime_name())
+        checker.run(check_repository, spec.model, runtime)
     elif is_served_alone(spec.model, has_code=not no_code):
         checker.run(check_model, spec.model, has_environment=spec.environment is not None)
     elif no_code and spec.model is not None and spec.model.type != ModelVersion.Type.CUSTOM:

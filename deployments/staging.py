@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from deployments.engines import runtime_name
 from deployments.environments.specification import EnvironmentSpec
 from deployments.environments.uv_command import Cancel, Log
 from deployments.images.specification import BuiltImage, ImageSpec
-from deployments.installation import environments, images, runtime_of
+from deployments.installation import environments, image_stores, images, runtime_of
 from deployments.mlflow_models import is_served_alone
 from deployments.models import OnlineDeployment, Revision
 from deployments.runtimes import GrantsFiles, InstanceSpec
@@ -25,6 +26,7 @@ from workspaces.errors import UserError
 from workspaces.models import EnvironmentVersion, ModelVersion
 
 MOST_FILES_TOLD = 20
+NO_LIMITS = {"cores": math.inf, "memory_bytes": math.inf}
 
 
 def folder_of(deployment: OnlineDeployment, revision: Revision | None = None) -> Path:
@@ -217,7 +219,7 @@ def image_spec(revision: Revision) -> ImageSpec:
 def build(revision: Revision, log: Log, cancel: Cancel) -> list[str]:
     """Make what its instances run in, and note an image in the revision; warnings. Raises as builders do."""
     if runs_as_container(revision):
-        image = images().build(image_spec(revision), log, cancel)
+        image = images(revision).build(image_spec(revision), log, cancel)
         if image.was_cached:
             log("The image was built before; it is used again.")
         note_image(revision, image)
@@ -244,7 +246,8 @@ def note_image(revision: Revision, image: BuiltImage) -> None:
 def instance_spec(revision: Revision, number: int) -> InstanceSpec:
     """What the runtime is told. What it runs in was built before, and is built again when it has gone since."""
     deployment = revision.deployment
-    own = machine()
+    # Engines of a compute are no part of this machine.
+    own = machine() if revision.compute_id is None else NO_LIMITS
     size = revision.instance_type
     variables = revision.environment_variables
     if mlflow_folder(revision):
@@ -273,9 +276,9 @@ def instance_spec(revision: Revision, number: int) -> InstanceSpec:
 
 
 def _in_container(revision: Revision, spec: InstanceSpec) -> InstanceSpec:
-    image = images().still_there(revision.image) if revision.image else None
+    image = _found_image(revision)
     if image is None:
-        image = images().build(image_spec(revision))
+        image = images(revision).build(image_spec(revision))
         note_image(revision, image)
     spec = replace(
         spec,
@@ -300,6 +303,14 @@ def _in_container(revision: Revision, spec: InstanceSpec) -> InstanceSpec:
         readiness_port=routes.readiness_port,
         model_mount=_model_mount(revision),
     )
+
+
+def _found_image(revision: Revision) -> BuiltImage | None:
+    """What was built for it, while one of its engines still has it; from there it comes to the others."""
+    if not revision.image:
+        return None
+    found = (store.still_there(revision.image) for store in image_stores(revision))
+    return next((image for image in found if image is not None), None)
 
 
 def _model_mount(revision: Revision) -> str:

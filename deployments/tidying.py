@@ -11,8 +11,8 @@ from django.conf import settings
 from deployments.engine_surveys import survey_engines
 from deployments.engines import runtime_name
 from deployments.environments import content_hash
-from deployments.installation import environments, images
-from deployments.models import DebugSession, OnlineDeployment, Revision
+from deployments.installation import all_image_stores, environments, images
+from deployments.models import DebugSession, OnlineDeployment
 from deployments.staging import environment_spec
 from workspaces import access, leftovers
 from workspaces.errors import Forbidden, UserError
@@ -98,12 +98,13 @@ def images_in_use() -> set[str]:
 
 
 def _forget_images() -> None:
-    if runtime_name() != "docker" and not Revision.objects.exclude(image="").exists():
-        return
-    try:
-        images().prune(images_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds())
-    except UserError as error:
-        logger.info("images are tidied later: %s", error.message)
+    for store in all_image_stores():
+        try:
+            store.prune(images_in_use(), grace_seconds=UNUSED_ENVIRONMENTS_KEPT.total_seconds())
+        except UserError as error:
+            logger.info(
+                "images on %s are tidied later: %s", store.settings.address.url, error.message
+            )
 
 
 def _forget_files_of_gone_deployments() -> None:

@@ -14,10 +14,13 @@ from endpoints.models import EndpointState, OnlineEndpoint
 from endpoints.names import check_name, claim_name
 from workspaces import quota, vault
 from workspaces.activity import record
+from workspaces.computes import find_compute
 from workspaces.errors import Conflict, UserError, ValidationFailed
-from workspaces.models import User, Workspace
+from workspaces.models import Compute, User, Workspace
 
 CHANGEABLE = ("description", "tags", "properties", "auth_mode", "public_network_access")
+UNTIL_DEPLOYED = "compute"
+"""What may be changed while nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def create_endpoint(
     Raises `Conflict` for a taken name, `UserError` for a field that is wrong or a quota that is used up.
     """
     check_spec(spec)
+    compute = check_compute(workspace, spec.compute)
     with transaction.atomic():
         Workspace.objects.select_for_update().get(pk=workspace.pk)
         claim_name(spec.name)
@@ -57,7 +61,7 @@ def create_endpoint(
             tags=spec.tags,
             properties=spec.properties,
             auth_mode=spec.auth_mode,
-            compute=spec.compute,
+            compute=compute,
             identity=spec.identity or {"type": "system_assigned"},
             public_network_access=spec.public_network_access,
             location=spec.location or workspace.location,
@@ -77,8 +81,19 @@ def update_endpoint(
     by: User | None,
     based_on: int | None = None,
 ) -> OnlineEndpoint:
-    """Change description, tags, properties, auth mode or network access; other fields never change."""
-    fixed = [name for name in changes if name not in CHANGEABLE]
+    """Change description, tags, properties, auth mode or network access; other fields never change.
+
+    But the compute, while there is no deployment: `Conflict` afterwards.
+    """
+    compute = changes.get(UNTIL_DEPLOYED)
+    if compute is not None and compute.lower() in {
+        endpoint.compute_name.lower(),
+        endpoint.compute.lower(),
+    }:
+        changes = {name: value for name, value in changes.items() if name != UNTIL_DEPLOYED}
+    elif compute is not None:
+        changes = {**changes, UNTIL_DEPLOYED: check_compute(endpoint.workspace, compute)}
+    fixed = [name for name in changes if name not in {*CHANGEABLE, UNTIL_DEPLOYED}]
     if fixed:
         raise UserError(
             f"'{fixed[0]}' of an endpoint cannot be changed. Changeable are {', '.join(CHANGEABLE)}; traffic has "
@@ -98,6 +113,13 @@ def update_endpoint(
         before = {name: getattr(locked, name) for name in changes}
         if before == changes:
             return locked
+        if UNTIL_DEPLOYED in changes and locked.upstreams.exists():
+            raise Conflict(
+                f"Endpoint '{locked.name}' has deployments, which run on "
+                f"{_compute_words(locked.compute_name)}. Delete them before it moves to "
+                f"{_compute_words(changes['compute'])}, or make another endpoint there.",
+                target="compute",
+            )
         for name, value in changes.items():
             setattr(locked, name, value)
         locked.revision += 1
@@ -191,6 +213,31 @@ def check_spec(spec: EndpointSpec) -> None:
         raise errors[0]
     if errors:
         raise ValidationFailed(errors)
+
+
+def check_compute(workspace: Workspace, name: str) -> str:
+    """The name of the attached compute as it is written there; empty for none. `UserError` names those there are."""
+    if not name:
+        return ""
+    found = find_compute(workspace, name)
+    if found is not None and not found.is_cluster:
+        return found.name
+    attached = workspace.computes.exclude(kind=Compute.Kind.AMLCOMPUTE)
+    there = ", ".join(attached.values_list("name", flat=True)[:6]) or "none yet"
+    why = (
+        f"Workspace '{workspace.name}' has no compute '{name[:60]}'."
+        if found is None
+        else f"Compute '{found.name}' is a cluster for batch jobs, and runs no online deployments."
+    )
+    raise UserError(
+        f"{why} An online endpoint names an attached compute ({there}), or none to run where the installation runs "
+        "its deployments.",
+        target="compute",
+    )
+
+
+def _compute_words(name: str) -> str:
+    return f"compute '{name}'" if name else "this installation"
 
 
 def count_endpoints(workspace: Workspace) -> int:

@@ -67,6 +67,7 @@ class OnlineEndpoint(Lifecycle):
     properties = models.JSONField(default=dict, blank=True)
     auth_mode = models.CharField(max_length=10, choices=AuthMode.choices, default=AuthMode.KEY)
     compute = models.CharField(max_length=200, blank=True)
+    """Name of the attached compute on which its deployments run; empty for the installation. See `compute_name`."""
     identity = models.JSONField(default=dict, blank=True)
     public_network_access = models.CharField(
         max_length=8, choices=PublicNetworkAccess.choices, default=PublicNetworkAccess.ENABLED
@@ -122,6 +123,11 @@ class OnlineEndpoint(Lifecycle):
     @property
     def openapi_uri(self) -> str:
         return self.scoring_uri.removesuffix("/score") + "/swagger.json"
+
+    @property
+    def compute_name(self) -> str:
+        """Without the rest of the id, which earlier versions kept."""
+        return self.compute.rpartition("/")[2].removeprefix("azureml:")
 
     @property
     def arm_id(self) -> str:

@@ -29,6 +29,7 @@ from workspaces.models import (
     Component,
     ComponentVersion,
     Compute,
+    ComputeEngine,
     Data,
     DataVersion,
     Environment,
@@ -343,6 +344,13 @@ def make_component(workspace: Workspace, name: str = "score", **fields: Any) -> 
         },
     )
     return version
+
+
+def make_engines(compute: Compute, *names: str, **fields: Any) -> None:
+    """Docker engines of an attached compute, at addresses where nothing answers."""
+    for name in names:
+        facts = {"url": f"unix:///nowhere/{name}.sock", **fields}
+        ComputeEngine.objects.create(compute=compute, name=name, **facts)
 
 
 def make_compute(

@@ -20,6 +20,7 @@ from workspaces.models import (
     Component,
     ComponentVersion,
     Compute,
+    ComputeEngine,
     Data,
     Datastore,
     DataVersion,
@@ -126,6 +127,7 @@ class ComputeAdmin(ReadOnlyAdmin):
         "name",
         "workspace",
         "kind",
+        "runtime",
         "instance_type",
         "tier",
         "min_instances",
@@ -135,6 +137,16 @@ class ComputeAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "tier")
     search_fields = ("name", "workspace__name", "instance_type__name")
     list_select_related = ("workspace", "instance_type", "created_by")
+
+
+@admin.register(ComputeEngine)
+class ComputeEngineAdmin(ReadOnlyAdmin):
+    """Changed on the compute's page in the studio, which looks after what runs there."""
+
+    list_display = ("name", "compute", "url", "most_cores", "most_memory_bytes", "is_schedulable")
+    list_filter = ("is_schedulable",)
+    search_fields = ("name", "compute__name", "compute__workspace__name", "url")
+    list_select_related = ("compute",)
 
 
 class AssetAdmin(admin.ModelAdmin[Any]):

@@ -1,4 +1,4 @@
-"""Creating, changing and deleting computes: named clusters on which batch jobs run (facts 2.12)."""
+"""Creating, changing and deleting computes: clusters of batch jobs (facts 2.12), and attached ones of deployments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from django.utils import timezone
 from workspaces import quota
 from workspaces.activity import record
 from workspaces.checker import Checker
+from workspaces.compute_engines import (
+    EngineSpec,
+    check_engines,
+    engine_specs,
+    put_engines,
+    require_operator,
+    told,
+)
 from workspaces.errors import Conflict, UserError
 from workspaces.instance_types import find_instance_type
 from workspaces.models import Compute, InstanceType, User, Workspace
@@ -49,22 +57,29 @@ class ComputeSpec:
     namespace: str = ""
     default_instance_type: str = ""
     instance_types: dict[str, Any] = field(default_factory=dict)
+    runtime: str = Compute.Runtime.AS_INSTALLATION
+    engines: tuple[EngineSpec, ...] = ()
+    """Of an attached one: where the deployments of endpoints that name it run."""
 
 
 def create_compute(workspace: Workspace, spec: ComputeSpec, *, by: User | None) -> Compute:
     """Add the compute; it is ready at once, since nodes come with the first job.
 
-    Raises `ValidationFailed` or `UserError` for wrong fields, `Conflict` for a taken name, OutOfQuota.
+    Raises `ValidationFailed` or `UserError` for wrong fields, `Conflict` for a taken name, OutOfQuota, `Forbidden` for
+    a runtime or engines that only administrators choose.
     """
     wanted = _with_defaults(spec, workspace)
     size = check_spec(workspace, wanted)
+    if wanted.runtime or wanted.engines:
+        require_operator(by, wanted.name)
     try:
         with transaction.atomic():
             Workspace.objects.select_for_update().get(pk=workspace.pk)
             quota.check(workspace, "computes", used=workspace.computes.count(), wanted=1)
-            compute = Compute.objects.create(
-                workspace=workspace, created_by=by, **{**_facts(wanted), "instance_type": size}
-            )
+            facts = {**_facts(wanted), "instance_type": size}
+            del facts["engines"]
+            compute = Compute.objects.create(workspace=workspace, created_by=by, **facts)
+            put_engines(compute, wanted.engines)
             record(workspace, "create", compute, by=by, after=_told(wanted))
     except IntegrityError as error:
         if "compute_name" not in str(error):
@@ -80,7 +95,8 @@ def create_compute(workspace: Workspace, spec: ComputeSpec, *, by: User | None) 
 def update_compute(compute: Compute, spec: ComputeSpec, *, by: User | None) -> Compute:
     """Make the compute what `spec` says, whole; the same again changes nothing.
 
-    Kind, size, tier, location and what a Kubernetes cluster is attached by never change.
+    Kind, size, tier, location and what a Kubernetes cluster is attached by never change. `Forbidden` for a runtime or
+    engines that only administrators choose; what runs on the engines is not looked at (`deployments.computes`).
     """
     with transaction.atomic():
         locked = Compute.objects.select_for_update(of=("self",)).filter(pk=compute.pk)
@@ -90,49 +106,69 @@ def update_compute(compute: Compute, spec: ComputeSpec, *, by: User | None) -> C
         current = spec_of(found)
         wanted = replace(_with_defaults(spec, found.workspace), name=found.name)
         _check_fixed(current, wanted)
-        size = check_spec(found.workspace, wanted)
+        size = check_spec(found.workspace, wanted, known=current.engines)
         wanted = replace(wanted, instance_type=size.name if size else "")
         if current == wanted:
             return found
+        if (current.runtime, current.engines) != (wanted.runtime, wanted.engines):
+            require_operator(by, found.name)
         changed = {
             name: value
             for name, value in _facts(wanted).items()
             if name != "instance_type" and value != getattr(current, name)
         }
+        before = {name: getattr(current, name) for name in changed}
+        after = dict(changed)
+        if changed.pop("engines", None) is not None:
+            put_engines(found, wanted.engines)
+            before["engines"], after["engines"] = told(current.engines), told(wanted.engines)
         for name, value in changed.items():
             setattr(found, name, value)
         found.updated_at = timezone.now()
         found.save(update_fields=[*changed, "updated_at"])
-        before = {name: getattr(current, name) for name in changed}
-        record(found.workspace, "update", found, by=by, before=before, after=changed)
+        record(found.workspace, "update", found, by=by, before=before, after=after)
     return found
 
 
 def delete_compute(compute: Compute, *, by: User | None) -> None:
-    """Take it away; what refers to it by name finds nothing from then on. Twice is success."""
+    """Take it away; what refers to it by name finds nothing from then on. Twice is success.
+
+    `Forbidden` for one with engines, unless `by` administers the installation.
+    """
     with transaction.atomic():
         found = Compute.objects.select_for_update().filter(pk=compute.pk).first()
         if found is None:
             return
+        if found.engines.exists():
+            require_operator(by, found.name)
         record(found.workspace, "delete", found, by=by)
         found.delete()
 
 
 def spec_of(compute: Compute) -> ComputeSpec:
     """The compute's wish, to be changed and handed back."""
-    facts = {item.name: getattr(compute, item.name) for item in fields(ComputeSpec)}
+    names = {item.name for item in fields(ComputeSpec)} - {"instance_type", "engines"}
     size = compute.instance_type
-    return ComputeSpec(**{**facts, "instance_type": size.name if size else ""})
+    return ComputeSpec(
+        **{name: getattr(compute, name) for name in names},
+        instance_type=size.name if size else "",
+        engines=engine_specs(compute),
+    )
 
 
 def find_compute(workspace: Workspace, name: str) -> Compute | None:
     """The compute of that name, without regard to case."""
     rows = workspace.computes.select_related("workspace", "instance_type", "created_by")
-    return rows.filter(name__iexact=name).first()
+    return rows.prefetch_related("engines").filter(name__iexact=name).first()
 
 
-def check_spec(workspace: Workspace, spec: ComputeSpec) -> InstanceType | None:
-    """The size of a cluster, None for Kubernetes; raises for every field that is wrong."""
+def check_spec(
+    workspace: Workspace, spec: ComputeSpec, *, known: tuple[EngineSpec, ...] = ()
+) -> InstanceType | None:
+    """The size of a cluster, None for Kubernetes; raises for every field that is wrong.
+
+    Addresses of engines that are `known` are not looked at again.
+    """
     checker = Checker()
     checker.run(check_name, spec.name)
     checker.text(spec.description, "description", 10_000)
@@ -149,6 +185,8 @@ def check_spec(workspace: Workspace, spec: ComputeSpec) -> InstanceType | None:
             size = _check_cluster(workspace, spec, checker)
         else:
             _check_kubernetes(spec, checker)
+            checker.run(_check_place, spec)
+            check_engines(spec.engines, known, checker)
     checker.finish()
     return size
 
@@ -178,6 +216,11 @@ def _check_cluster(
         "min_instances",
         f"min_instances is {spec.min_instances}, more than max_instances, which is {spec.max_instances}.",
     )
+    checker.that(
+        not spec.runtime and not spec.engines,
+        "engines" if spec.engines else "runtime",
+        "A cluster runs batch jobs only. Runtime and engines belong to an attached compute, of type kubernetes.",
+    )
     size: InstanceType | None = checker.run(find_instance_type, spec.instance_type, target="size")
     if size is not None and has_high:
         resource = "low_priority_cores" if spec.tier == Compute.Tier.LOW_PRIORITY else "cores"
@@ -200,6 +243,22 @@ def _check_kubernetes(spec: ComputeSpec, checker: Checker) -> None:
         "instance_types",
         "instance_types must be a mapping.",
     )
+
+
+def _check_place(spec: ComputeSpec) -> None:
+    known = [value for value in Compute.Runtime.values if value]
+    if spec.runtime and spec.runtime not in known:
+        raise UserError(
+            f"runtime is '{str(spec.runtime)[:60]}'. Use {' or '.join(known)}, or leave it out to run deployments as "
+            "the installation does.",
+            target="runtime",
+        )
+    if spec.runtime == Compute.Runtime.PROCESS and spec.engines:
+        raise UserError(
+            f"Compute '{spec.name}' runs deployments as processes of the portal's machine, which needs no engine. Set "
+            "its runtime to docker, or remove its engines.",
+            target="runtime",
+        )
 
 
 def _check_fixed(current: ComputeSpec, wanted: ComputeSpec) -> None:
@@ -231,6 +290,8 @@ def _facts(spec: ComputeSpec) -> dict[str, Any]:
 def _told(spec: ComputeSpec) -> dict[str, Any]:
     """What the activity shows of a new compute."""
     if spec.kind == Compute.Kind.KUBERNETES:
-        return {"kind": spec.kind, "namespace": spec.namespace}
+        where = {"runtime": spec.runtime} if spec.runtime else {}
+        engines = {"engines": told(spec.engines)} if spec.engines else {}
+        return {"kind": spec.kind, "namespace": spec.namespace, **where, **engines}
     names = ("kind", "instance_type", "tier", "min_instances", "max_instances")
     return {name: getattr(spec, name) for name in names}

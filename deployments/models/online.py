@@ -14,6 +14,7 @@ from workspaces import vault
 from workspaces.lifecycle import Lifecycle, LifecycleQuerySet
 from workspaces.models import (
     CodeVersion,
+    Compute,
     EnvironmentVersion,
     InstanceType,
     ModelVersion,
@@ -181,6 +182,10 @@ class Revision(models.Model):
     scale_type = models.CharField(max_length=30, default="default")
     runtime = models.CharField(max_length=20, blank=True, default="", db_default="process")
     """What runs its instances, chosen when the revision was made; empty for the installation's choice of now."""
+    compute = models.ForeignKey(
+        Compute, null=True, blank=True, on_delete=models.PROTECT, related_name="revisions"
+    )
+    """The attached compute whose own engines run it; null for the installation's."""
     image = models.CharField(max_length=255, blank=True, db_default="")
     """The image that was built for it, by its identity on the engine; empty where the runtime uses none."""
     warnings = models.JSONField(default=list, blank=True)

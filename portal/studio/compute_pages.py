@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from deployments.computes import change_compute, delete_compute
 from portal.pages import go, is_swap, toast
 from portal.studio.as_code import computes
 from portal.studio.as_code.forms import Forms
@@ -22,14 +23,7 @@ from portal.studio.deployment_form import DEFAULT_TYPE, PairsField
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
 from portal.templatetags.studio import size
-from workspaces.computes import (
-    ComputeSpec,
-    create_compute,
-    delete_compute,
-    find_compute,
-    spec_of,
-    update_compute,
-)
+from workspaces.computes import ComputeSpec, create_compute, find_compute, spec_of
 from workspaces.errors import UserError
 from workspaces.models import Compute, InstanceType
 
@@ -161,7 +155,7 @@ def edit(request: StudioRequest, compute: str) -> HttpResponse:
     problems = problems_of(form)
     if not problems:
         try:
-            update_compute(found, form.spec(current), by=request.user)
+            change_compute(found, form.spec(current), by=request.user)
         except UserError as error:
             problems = told(error, shown_as=SHOWN_AS)
         else:

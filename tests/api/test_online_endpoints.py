@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from endpoints import keys
-from endpoints.models import EndpointState, OnlineEndpoint
+from endpoints.models import EndpointState, OnlineEndpoint, Upstream
 from tests.api.conftest import Api
-from tests.factories import Cast, make_online_endpoint, make_workspace
+from tests.factories import Cast, make_compute, make_online_endpoint, make_workspace
 from workspaces.models import Activity
 
 # As azure-ai-ml 1.35.2 sends it (wire 12.1).
@@ -146,7 +146,9 @@ def test_a_refused_part_leaves_the_whole_as_it_was(alice: Api, cast: Cast) -> No
         ({"properties": {"properties": {"a": 1}}}, "properties.properties"),
         ({"properties": {"description": {"a": "b"}}}, "properties.description"),
         ({"properties": {"publicNetworkAccess": True}}, "properties.publicNetworkAccess"),
-        ({"properties": {"compute": "c" * 201}}, "properties.compute"),
+        ({"properties": {"compute": "c" * 501}}, "properties.compute"),
+        ({"properties": {"compute": "nowhere"}}, "compute"),
+        ({"properties": {"compute": "/subscriptions/x/computes/far"}}, "properties.compute"),
         ({"identity": "me"}, "identity"),
         ({"identity": {"type": []}}, "identity.type"),
         ({"identity": {"type": "UserAssigned"}}, "identity.user_assigned_identities"),
@@ -215,11 +217,35 @@ def test_what_never_changes_cannot_be_changed(alice: Api) -> None:
     for body in (
         {"identity": identity},
         {"location": "eastus"},
-        {"properties": {"compute": "k8s"}},
     ):
         reply = alice.patch("onlineEndpoints/churn", body)
         assert reply.status == 400, reply
         assert "cannot be changed" in reply.error["message"]
+
+
+def test_an_endpoint_on_an_attached_compute_moves_until_it_has_deployments(
+    alice: Api,
+) -> None:
+    workspace = alice.workspace
+    for name in ("edge", "lab"):
+        make_compute(workspace, name, kind="kubernetes")
+    address = f"{workspace.arm_id}/computes/edge"
+    body = {**SENT, "properties": {**SENT["properties"], "compute": f"azureml:{address}"}}
+    made = alice.put("onlineEndpoints/churn", body).json
+    assert (made["kind"], made["properties"]["compute"]) == ("Kubernetes", address)
+    assert alice.put("onlineEndpoints/churn", body).status == 200
+
+    moved = alice.patch("onlineEndpoints/churn", {"properties": {"compute": "azureml:LAB "}})
+    assert moved.json["properties"]["compute"] == f"{workspace.arm_id}/computes/lab"
+
+    endpoint = workspace.online_endpoints.get()
+    Upstream.objects.create(endpoint=endpoint, deployment_name="blue")
+    refused = alice.patch("onlineEndpoints/churn", {"properties": {"compute": "edge"}})
+    assert (refused.status, refused.error["target"]) == (409, "compute")
+    assert (
+        "run on compute 'lab'. Delete them before it moves to compute 'edge'"
+        in (refused.error["message"])
+    )
 
 
 def test_a_user_assigned_identity_is_told_as_it_was_given(alice: Api) -> None:

@@ -12,7 +12,7 @@ from workspaces.models.assets import (
     Model,
     ModelVersion,
 )
-from workspaces.models.compute import Compute, InstanceType
+from workspaces.models.compute import Compute, ComputeEngine, InstanceType
 from workspaces.models.datastores import Datastore
 from workspaces.models.people import Limits, PersonalToken, SignInLink, TokenScope, User
 from workspaces.models.principals import FederatedCredential, PrincipalSecret, ServicePrincipal
@@ -26,6 +26,7 @@ __all__ = [
     "Component",
     "ComponentVersion",
     "Compute",
+    "ComputeEngine",
     "Data",
     "DataVersion",
     "Datastore",

@@ -36,9 +36,10 @@ class InstanceType(models.Model):
 
 
 class Compute(models.Model):
-    """A cluster on which batch jobs run (facts 2.12), or an attached Kubernetes cluster, by name.
+    """A cluster on which batch jobs run (facts 2.12), or an attached compute of kind Kubernetes, by name.
 
-    It holds nothing while no job runs, so there is nothing to provision: it is ready when it is written.
+    A cluster holds nothing while no job runs, so there is nothing to provision: it is ready when it is written. An
+    attached one says where the deployments of the endpoints that name it run.
     """
 
     class Kind(models.TextChoices):
@@ -53,6 +54,11 @@ class Compute(models.Model):
         NOT_SPECIFIED = "not_specified"
         ENABLED = "enabled"
         DISABLED = "disabled"
+
+    class Runtime(models.TextChoices):
+        AS_INSTALLATION = ""
+        PROCESS = "process"
+        DOCKER = "docker"
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="computes")
     name = models.CharField(max_length=24)
@@ -83,6 +89,10 @@ class Compute(models.Model):
     default_instance_type = models.CharField(max_length=60, blank=True)
     instance_types = models.JSONField(default=dict, blank=True)
     """Name → what Kubernetes calls node selector and resources, as it was given."""
+    runtime = models.CharField(
+        max_length=20, choices=Runtime.choices, blank=True, default="", db_default=""
+    )
+    """Of an attached one: what new revisions run on; empty for docker where it has engines, else the installation's."""
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
     created_by = models.ForeignKey(
@@ -113,3 +123,30 @@ class Compute(models.Model):
     @property
     def is_cluster(self) -> bool:
         return self.kind == self.Kind.AMLCOMPUTE
+
+
+class ComputeEngine(models.Model):
+    """A Docker engine of an attached compute: whoever may set its address is root on its host."""
+
+    compute = models.ForeignKey(Compute, on_delete=models.CASCADE, related_name="engines")
+    name = models.CharField(max_length=63)
+    url = models.CharField(max_length=255)
+    """`unix://`, `tcp://` or `ssh://`."""
+    cert_path = models.CharField(max_length=500, blank=True)
+    """Folder with `ca.pem`, `cert.pem` and `key.pem`, for a tcp address behind TLS."""
+    tls_verify = models.BooleanField(default=True)
+    most_cores = models.FloatField(null=True, blank=True)
+    """What instances may take there together; null for all that the host has."""
+    most_memory_bytes = models.BigIntegerField(null=True, blank=True)
+    is_schedulable = models.BooleanField(default=True)
+    """Whether new instances may go there; those that are there stay either way."""
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(Lower("name"), "compute", name="compute_engine_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name

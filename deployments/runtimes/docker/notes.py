@@ -18,10 +18,11 @@ LOCK_SECONDS = 30
 
 @dataclass(frozen=True)
 class Notes:
-    """Files `<root>/<name>.json`, and locks below `<root>/.locks`."""
+    """Files `<root>/<name>.json`, and locks in `locks`, which runtimes on the same engines share."""
 
     root: Path
     installation: str
+    locks: Path
 
     def container(self, name: str) -> str:
         """The container's name on its engine."""
@@ -55,19 +56,18 @@ class Notes:
     def lock(self, name: str, *, forget: bool = False) -> contextlib.AbstractContextManager[None]:
         """One worker at a time starts or ends this instance; `TimeoutError` after half a minute."""
         self.container(name)
-        return hold(self._locks() / name, seconds=LOCK_SECONDS, forget=forget)
+        return hold(self._lock_folder() / name, seconds=LOCK_SECONDS, forget=forget)
 
     def lock_network(
         self, owner: int, *, seconds: float = LOCK_SECONDS, forget: bool = False
     ) -> contextlib.AbstractContextManager[None]:
         """One at a time makes or takes away what the deployment's containers share."""
-        return hold(self._locks() / f"network-{owner}", seconds=seconds, forget=forget)
+        return hold(self._lock_folder() / f"network-{owner}", seconds=seconds, forget=forget)
 
     def _path(self, name: str) -> Path:
         self.container(name)
         return self.root / f"{name}.json"
 
-    def _locks(self) -> Path:
-        folder = self.root / ".locks"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+    def _lock_folder(self) -> Path:
+        self.locks.mkdir(mode=0o700, exist_ok=True)
+        return self.locks

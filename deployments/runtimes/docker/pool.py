@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.runtimes import InstanceSpec, RuntimeAway
@@ -32,17 +33,23 @@ class Pool:
     engines: dict[str, Engine]
     installation: str
     is_open: bool
+    compute: str = ""
+    """The attached compute whose engines they are; empty for the installation's."""
+    shares: Mapping[str, placement.Share] = field(default_factory=dict)
+    """By the engine's name; all of it for one that is not named."""
 
     def place(self, spec: InstanceSpec) -> Engine:
         """The engine it goes to."""
         if not self.is_open and not spec.gpu_count:
             return next(iter(self.engines.values()))
+        closed = [name for name in self.engines if not self._share(name).is_schedulable]
         rooms = []
         for engine in self.engines.values():
             with contextlib.suppress(RuntimeAway):
-                rooms.append(self._room(engine))
+                if engine.name not in closed:
+                    rooms.append(self._room(engine))
         if not rooms:
-            raise RuntimeAway("No Docker engine answers.")
+            raise self._no_room(spec, closed)
         if spec.gpu_count and not any(room.has_gpus for room in rooms):
             names = ", ".join(room.name for room in rooms)
             raise StartRefused(
@@ -53,11 +60,27 @@ class Pool:
         rooms = [room for room in rooms if room.has_gpus or not spec.gpu_count]
         room = placement.choose(rooms, spec) if self.is_open else rooms[0]
         if room is None:
-            raise StartRefused("OutOfCapacity", placement.why_not(rooms, spec))
+            why = placement.why_not(rooms, spec, compute=self.compute, closed=closed)
+            raise StartRefused("OutOfCapacity", why)
         return self.engines[room.name]
 
+    def _no_room(self, spec: InstanceSpec, closed: list[str]) -> Exception:
+        """Why there is no engine to choose from."""
+        of, more = placement.of(self.compute), placement.more_room(self.compute)
+        if not self.engines:
+            return StartRefused(
+                "OutOfCapacity", f"There is no engine{of}. To run instances, {more}."
+            )
+        if len(closed) == len(self.engines):
+            why = placement.why_not([], spec, compute=self.compute, closed=closed)
+            return StartRefused("OutOfCapacity", why)
+        return RuntimeAway(f"No Docker engine{of} answers.")
+
+    def _share(self, name: str) -> placement.Share:
+        return self.shares.get(name, placement.Share())
+
     def _room(self, engine: Engine) -> placement.Room:
-        info = engine.info()
+        info, share = engine.info(), self._share(engine.name)
         labels = [
             container["Labels"]
             for container in engine.containers({INSTALLATION: self.installation})
@@ -65,8 +88,8 @@ class Pool:
         ]
         return placement.Room(
             engine.name,
-            cores=float(info["NCPU"]),
-            memory_bytes=int(info["MemTotal"]),
+            cores=share.cores(float(info["NCPU"])),
+            memory_bytes=share.memory_bytes(int(info["MemTotal"])),
             taken_cores=sum(float(found[CORES]) for found in labels),
             taken_memory_bytes=sum(int(found[MEMORY]) for found in labels),
             has_gpus="nvidia" in info.get("Runtimes", {}),

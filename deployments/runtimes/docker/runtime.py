@@ -10,7 +10,7 @@ import contextlib
 import ipaddress
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from deployments.runtimes.docker.containers import (
 from deployments.runtimes.docker.engines import Engine, reason_of
 from deployments.runtimes.docker.networks import INSTALLATION, OWNER
 from deployments.runtimes.docker.notes import LOCK_SECONDS, NAME, Notes
+from deployments.runtimes.docker.placement import Share
 from deployments.runtimes.docker.pool import Pool, StartRefused
 from deployments.runtimes.docker.usage import UsageMeter
 from deployments.runtimes.isolation import Users
@@ -61,8 +62,14 @@ class DockerRuntime:
         subnets: str = "10.201.0.0/16",
         uid_base: int = 20000,
         custom_root_is_writable: bool = False,
+        compute: str = "",
+        shares: Mapping[str, Share] | None = None,
+        locks: Path | None = None,
     ) -> None:
-        """`is_pool`: the engines' free capacity decides; else everything goes to the first."""
+        """`is_pool`: the engines' free capacity decides; else everything goes to the first.
+
+        `compute` and `shares` are as in `Pool`; `locks` is shared by all runtimes that may have an engine in common.
+        """
         if not NAME.fullmatch(installation):
             raise ValueError(
                 f"'{installation}' is no installation name: use letters, digits, '.', '_' and '-'."
@@ -71,8 +78,8 @@ class DockerRuntime:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.installation = installation
         self.engines = {address.name: Engine(address) for address in engines}
-        self._pool = Pool(self.engines, installation, is_open=is_pool)
-        self._notes = Notes(self.root, installation)
+        self._pool = Pool(self.engines, installation, is_pool, compute, shares or {})
+        self._notes = Notes(self.root, installation, locks or self.root / ".locks")
         self.users = Users(uid_base)
         self._bundle = server_bundle
         self._server = tuple(bundle.command(server_bundle))

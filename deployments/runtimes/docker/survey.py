@@ -52,3 +52,12 @@ def survey(address: EngineAddress, installation: str) -> EngineSurvey:
         taken_memory_bytes=sum(int(each.get(MEMORY, 0)) for each in labels),
         container_count=len(labels),
     )
+
+
+def is_there(address: EngineAddress) -> bool:
+    """Whether it answers within two seconds."""
+    try:
+        connect(address, timeout_seconds=ANSWER_SECONDS).close()
+    except (DockerException, RequestException, OSError):
+        return False
+    return True
