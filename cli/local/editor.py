@@ -1,4 +1,7 @@
-"""Visual Studio Code for a local deployment: an entry in `.vscode/launch.json` that attaches to it."""
+"""Visual Studio Code for a local deployment: an entry in `.vscode/launch.json` that attaches to it.
+
+One in a container gets a dev container (`.devcontainer`), too: the editor then works with the deployment's packages.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.faults import ClientFault
-from cli.local import records
+from cli.local import dev_container, records
 from cli.local.containers import APP_ROOT
 from cli.local.programs import Tell
 from cli.local.records import DeploymentRecord
@@ -29,7 +32,7 @@ def prepare(record: DeploymentRecord, *, tell: Tell) -> None:
     code = code_dir(record)
     folder = workspace_of(code)
     path = folder / ".vscode" / "launch.json"
-    entry = entry_of(record, code)
+    entry = entry_of(record, code, folder)
     tell(f"A debugger can attach at 127.0.0.1:{record.debug_port}")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -42,6 +45,8 @@ def prepare(record: DeploymentRecord, *, tell: Tell) -> None:
         tell(json.dumps(entry, indent=4))
         return
     tell(f"'{NAME}' is in {path}")
+    if record.image:
+        dev_container.write(record, folder, tell=tell)
     program = shutil.which(PROGRAM)
     if program is None:
         tell(f"Open {folder} in Visual Studio Code, choose Run and Debug, and start '{NAME}'.")
@@ -55,17 +60,23 @@ def prepare(record: DeploymentRecord, *, tell: Tell) -> None:
         tell(f"Warning: {program} did not open {folder}: open it yourself.")
 
 
-def entry_of(record: DeploymentRecord, code: Path) -> dict[str, Any]:
-    """What attaches to the deployment."""
+def entry_of(record: DeploymentRecord, code: Path, folder: Path) -> dict[str, Any]:
+    """What attaches to the deployment; paths are relative to `folder`, so that they hold in a dev container, too."""
     inside = f"{APP_ROOT}/{code.name}" if record.runtime == records.DOCKER else str(code)
     return {
         "name": NAME,
         "type": "debugpy",
         "request": "attach",
         "connect": {"host": "127.0.0.1", "port": record.debug_port},
-        "pathMappings": [{"localRoot": str(code), "remoteRoot": inside}],
+        "pathMappings": [{"localRoot": below(folder, code), "remoteRoot": inside}],
         "justMyCode": True,
     }
+
+
+def below(folder: Path, path: Path) -> str:
+    """A path in the folder that is open, as VS Code writes it."""
+    relative = path.relative_to(folder).as_posix()
+    return "${workspaceFolder}" if relative == "." else f"${{workspaceFolder}}/{relative}"
 
 
 def code_dir(record: DeploymentRecord) -> Path:

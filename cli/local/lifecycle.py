@@ -65,7 +65,8 @@ def bring_up(
             # What is stopped is known by where it ran, until something else runs.
             records.write_deployment(replace(new, runtime=before.runtime))
             running.stop(before)
-        new = running.prepared(replace(new, runtime=runtime), before, wish)
+        new = replace(new, runtime=runtime, image=built.image, python=built.python)
+        new = running.prepared(new, before, wish)
         tell(_starting(new, wish))
         new, failure = running.bring_up(new, wish, built, own)
         assets.forget_older()

@@ -62,6 +62,10 @@ class DeploymentRecord:
     scoring_path: str = "/score"
     debug_port: int = 0
     """Where a debugger attaches; 0: nowhere."""
+    image: str = ""
+    """What its container runs; empty for a process."""
+    python: str = ""
+    """The script's interpreter, inside the image if there is one."""
 
     @property
     def folder(self) -> Path:

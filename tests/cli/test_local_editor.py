@@ -78,11 +78,14 @@ def test_what_is_no_launch_json_is_refused(text: str) -> None:
 def test_paths_inside_a_container_are_those_of_the_code_folder_there(tmp_path: Path) -> None:
     record = DeploymentRecord("e", "blue", {}, debug_port=5680)
     code = tmp_path / "src"
-    assert entry_of(record, code)["pathMappings"] == [
-        {"localRoot": str(code), "remoteRoot": str(code)}
+    assert entry_of(record, code, code)["pathMappings"] == [
+        {"localRoot": "${workspaceFolder}", "remoteRoot": str(code)}
     ]
-    inside = entry_of(DeploymentRecord("e", "blue", {}, runtime=DOCKER, debug_port=5680), code)
-    assert inside["pathMappings"][0]["remoteRoot"] == "/var/azureml-app/src"
+    contained = DeploymentRecord("e", "blue", {}, runtime=DOCKER, debug_port=5680)
+    inside = entry_of(contained, code, tmp_path)
+    assert inside["pathMappings"] == [
+        {"localRoot": "${workspaceFolder}/src", "remoteRoot": "/var/azureml-app/src"}
+    ]
     assert inside["connect"] == {"host": "127.0.0.1", "port": 5680}
 
 

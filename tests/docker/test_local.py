@@ -187,23 +187,48 @@ def test_a_script_whose_init_fails_is_told_and_its_console_is_kept(
     assert Engine(engine, local.home).containers(local.endpoint) == []
 
 
-def test_a_debugger_attaches_to_the_script_in_the_container(local: Local) -> None:
+def test_a_debugger_attaches_to_the_script_in_the_container(
+    local: Local, engine: docker.DockerClient
+) -> None:
     local.create("blue", "--vscode-debug")
     launch = json.loads((local.project / ".vscode" / "launch.json").read_text())
     (entry,) = launch["configurations"]
     assert entry["name"] == "AzureML: Debug Local Endpoint"
     (mapping,) = entry["pathMappings"]
+    opened = mapping["localRoot"].replace("${workspaceFolder}", str(local.project))
     script = str(local.project / "code" / "score.py")
+    prove_dev_container(local, engine)
     with (
         debugger(entry["connect"]["host"], entry["connect"]["port"]) as attached,
         ThreadPoolExecutor(1) as threads,
     ):
-        attached.attach({script: LINE_AFTER_ROWS}, {mapping["localRoot"]: mapping["remoteRoot"]})
+        attached.attach({script: LINE_AFTER_ROWS}, {opened: mapping["remoteRoot"]})
         future = threads.submit(local.invoke)
         path, line, variables = attached.wait_for_stop()
         assert (path, line, variables["rows"]) == (script, LINE_AFTER_ROWS, "[1, 2]")
         attached.go_on()
         assert future.result()["total"] == 3
+
+
+def prove_dev_container(local: Local, engine: docker.DockerClient) -> None:
+    """From a container as VS Code would start it, the interpreter runs and the debugger's port is reached."""
+    facts = json.loads((local.project / ".devcontainer" / "devcontainer.json").read_text())
+    launch = json.loads((local.project / ".vscode" / "launch.json").read_text())
+    port = launch["configurations"][0]["connect"]["port"]
+    python = facts["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    reach = (
+        f"import socket, sys; socket.create_connection(('127.0.0.1', {port})); print(sys.prefix)"
+    )
+    assert facts["runArgs"] == ["--network=host"]
+    said = engine.containers.run(
+        facts["image"],
+        ["-c", reach],
+        entrypoint=[python],
+        user=facts["remoteUser"],
+        network_mode="host",
+        remove=True,
+    )
+    assert said.decode().strip() == "/opt/portico-env"
 
 
 def test_a_custom_container_from_a_dockerfile_serves_in_its_own_way(
