@@ -20,7 +20,7 @@ circle() {
 circle "fast" -n auto
 circle "thorough" -n auto -m "thorough and not real"
 circle "sdk" -n auto --dist loadfile -m sdk
-circle "docker" -m docker
+circle "docker" -n auto --dist loadfile -m docker
 circle "real" -n auto --dist loadfile -m "real and not (alone or browser or sdk or docker)"
 # Apart from the real ones: Playwright's loop stays in the process, and Django opens no database beside one.
 circle "browser" -n auto --dist loadfile -m "browser and not sdk"

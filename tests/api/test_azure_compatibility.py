@@ -74,6 +74,7 @@ def methods_of_the_sdk() -> Iterator[str]:
                 yield f"{name}.{method}"
 
 
+@pytest.mark.thorough
 def test_every_operation_of_the_sdk_has_a_row_and_every_row_is_one() -> None:
     known = set(methods_of_the_sdk())
     told = {row.sdk for row in rows()}

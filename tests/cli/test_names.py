@@ -35,6 +35,7 @@ def test_a_missing_name_is_said_to_be_missing() -> None:
         checked_name("deployment", None)
 
 
+@pytest.mark.thorough
 def test_the_sdk_s_refusal_of_a_name_is_told_in_our_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

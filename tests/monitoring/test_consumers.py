@@ -135,6 +135,7 @@ async def test_history_comes_first_and_then_what_is_new(stage: Stage) -> None:
         assert await reader.texts() == ["four"]
 
 
+@pytest.mark.thorough
 @scenario
 async def test_a_reader_that_comes_back_misses_no_line_and_sees_none_twice(stage: Stage) -> None:
     stage.print("one", "two")
@@ -148,6 +149,7 @@ async def test_a_reader_that_comes_back_misses_no_line_and_sees_none_twice(stage
         assert await reader.texts() == ["three", "four"]
 
 
+@pytest.mark.thorough
 @scenario
 async def test_a_burst_arrives_whole_and_in_order(stage: Stage) -> None:
     async with stage.reader(stage.cast.alice) as reader:
@@ -171,6 +173,7 @@ async def test_lines_arrive_although_redis_is_away(stage: Stage, settings: Any) 
         assert await reader.texts() == ["one"]
 
 
+@pytest.mark.thorough
 @scenario
 async def test_only_lines_that_are_wanted_are_sent(stage: Stage) -> None:
     stage.print("apple", "pear", "pineapple")

@@ -232,6 +232,7 @@ def test_a_console_whose_last_line_is_segments_ago_is_not_read_again(
     assert machine.texts().count("quiet") == 0
 
 
+@pytest.mark.thorough
 def test_ten_thousand_lines_in_a_burst_arrive_in_order_although_the_follower_is_killed(
     machine: Machine,
 ) -> None:

@@ -216,6 +216,7 @@ def folds_of(answer: Any) -> dict[str, dict[str, str]]:
     return found
 
 
+@pytest.mark.thorough
 def test_everything_that_the_studio_changes_is_shown_as_code_or_has_a_reason(
     alice: Client, cast: Cast, everything: dict[str, int]
 ) -> None:

@@ -44,6 +44,7 @@ SPLITS = st.lists(st.integers(0, 100), min_size=2, max_size=2).map(
 )
 
 
+@pytest.mark.thorough
 @given(shares=SHARES | SPLITS)
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -82,6 +83,7 @@ def test_the_total_is_said_when_it_is_wrong(alice: Client, endpoint: OnlineEndpo
 # Two people at once -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), st.integers(0, 100)), max_size=12))
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -102,6 +102,7 @@ def test_turning_over_keeps_whole_lines_and_frees_the_disk(tmp_path: Path) -> No
     assert last_lines(tmp_path) == ("half a line",)
 
 
+@pytest.mark.thorough
 def test_a_follower_misses_no_line_while_the_console_is_turned_over(tmp_path: Path) -> None:
     count = 30_000
     log = os.open(tmp_path / "console.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)

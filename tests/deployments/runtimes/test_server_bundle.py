@@ -22,6 +22,7 @@ def test_the_bundle_is_made_once_and_found_again(tmp_path: Path) -> None:
     assert {path.name for path in first.iterdir()} >= {"inference_server", *LIBRARIES}
 
 
+@pytest.mark.thorough
 def test_many_who_lay_it_out_at_once_get_one_whole_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(lambda _: lay_out(tmp_path / "server"), range(4)))
