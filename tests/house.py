@@ -202,6 +202,7 @@ class House:
                 process.kill()
         if self.owns_home and self.home is not None:
             shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.output.parent, ignore_errors=True)
 
     # Looking and breaking -------------------------------------------------------------------------------
 
