@@ -90,6 +90,7 @@ def image_spec(
             context=context,
             context_hash=environment.build_context_hash,
             dockerfile=environment.dockerfile_path or "Dockerfile",
+            cache_scope=str(environment.environment.workspace_id),
             is_custom=is_custom,
         )
     return ImageSpec(image=environment.image, environment=packages, is_custom=is_custom)

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 
 from deployments.engines import automatic_runtime, engines, runtime_name
 from deployments.environments import EnvironmentSettings, EnvironmentStore
-from deployments.images.settings import ImageSettings
+from deployments.images.settings import BuildLimits, ImageSettings
 from deployments.models import DebugSession, Instance, Revision
 from deployments.runtimes import Runtime, load
 from deployments.runtimes.docker import bundle
@@ -202,6 +202,11 @@ def _make_images(address: EngineAddress) -> ImageStore:
             docker_config=Path(config).expanduser() if config else None,
             conda="auto" if settings.CONDA == "auto" else "off",
             packages=environments().settings,
+            limits=BuildLimits(
+                memory_bytes=settings.BUILD_MEMORY_BYTES,
+                cores=settings.BUILD_CORES,
+                disk_bytes=settings.BUILD_DISK_BYTES,
+            ),
         ),
         environments().interpreters,
     )

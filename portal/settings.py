@@ -117,6 +117,12 @@ DOCKER_SUBNETS = env.string("PORTICO_DOCKER_SUBNETS", "10.201.0.0/16")
 DOCKER_CONFIG_FILE = env.string("PORTICO_DOCKER_CONFIG")
 BASE_IMAGE = env.string("PORTICO_BASE_IMAGE")
 CONDA = env.choice("PORTICO_CONDA", ("off", "auto"))
+# What builds of images may take of their engine's machine; 0 follows from the machine.
+BUILD_MEMORY_BYTES = env.integer("PORTICO_BUILD_MEMORY_BYTES", 0, maximum=2**50)
+BUILD_CORES = env.integer("PORTICO_BUILD_CORES", 0, maximum=4096)
+BUILD_DISK_BYTES = env.integer(
+    "PORTICO_BUILD_DISK_BYTES", 20 * 1024**3, minimum=1024**2, maximum=2**50
+)
 DOCKER_CUSTOM_ROOT_WRITABLE = env.boolean("PORTICO_DOCKER_CUSTOM_ROOT_WRITABLE")
 MAX_REQUEST_TIMEOUT_MS = env.integer("PORTICO_MAX_REQUEST_TIMEOUT_MS", 180_000, minimum=1)
 MAX_BODY_BYTES = env.integer("PORTICO_MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024)

@@ -58,6 +58,41 @@ def disk_full(free_bytes: int, needed_bytes: int, place: str) -> BuildFailure:
     )
 
 
+def disk_ran_out(free_bytes: int, place: str) -> BuildFailure:
+    """A build that was stopped before it had filled the disk."""
+    return BuildFailure(
+        "DiskFull",
+        f"The build was stopped before it had filled the disk that holds {place}: {free_bytes / 1e6:,.0f} MB are left.",
+        fixes=DISK_FIXES,
+    )
+
+
+def disk_taken(most_bytes: int) -> BuildFailure:
+    """A build that took more of the disk than one may."""
+    return BuildFailure(
+        "DiskFull",
+        f"The build was stopped because it took more than {most_bytes / 1024**3:.1f} GiB of the disk, the most that "
+        "one may take (PORTICO_BUILD_DISK_BYTES). Write less in it, or ask an operator to raise that.",
+        fixes=(
+            Fix("Edit the environment", "edit_environment"),
+            Fix("View build log", "open_build_log"),
+        ),
+    )
+
+
+def memory_ran_out(what: str, most_bytes: int) -> BuildFailure:
+    """A build that the kernel ended for want of memory."""
+    return BuildFailure(
+        "ImageBuildFailure",
+        f"{what} was killed, most likely because it needed more than the {most_bytes / 1024**3:.1f} GiB of memory that "
+        "builds may have (PORTICO_BUILD_MEMORY_BYTES).",
+        fixes=(
+            Fix("Edit the environment", "edit_environment"),
+            Fix("View build log", "open_build_log"),
+        ),
+    )
+
+
 def refused_source_build(requirements: Sequence[str]) -> BuildFailure:
     """The refusal of what only a source build can give, where the operator forbids those."""
     sources = [line for line in requirements if not canonical_name(line) or "@" in line]

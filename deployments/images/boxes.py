@@ -7,7 +7,7 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,9 +16,10 @@ from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import Mount
 
-from deployments.environments.failures import BuildFailed
+from deployments.environments.failures import BuildFailed, memory_ran_out
 from deployments.environments.process import MAX_LINE_CHARACTERS, MAX_LINES, Finished
 from deployments.environments.uv_command import Cancel, Log, redacted
+from deployments.images.bounds import PERIOD_MICROSECONDS, bounds_of
 from deployments.images.engine import follow
 from deployments.images.failures import engine_failed
 from deployments.images.programs import INSIDE, started, toolbox
@@ -26,9 +27,9 @@ from deployments.images.settings import ImageSettings
 
 # Enough for uv and for builds of packages as root of the container; nothing that reaches out of it.
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
-MOST_PROCESSES = 1024
+OOM_SCORE = 500
+KILLED = 137
 SPARE_SECONDS = 60
-ENDED_WITHOUT_US = 137
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Box:
     cancel: Cancel
     deadline: float
     """On the monotonic clock."""
+    memory_bytes: int
     _config: dict[str, Any] = field(default_factory=dict)
 
     def run(
@@ -80,7 +82,9 @@ class Box:
                 take(raw)
         take(pending)
         code = self.client.exec_inspect(made["Id"])["ExitCode"]
-        if code is None or (code == ENDED_WITHOUT_US and not self._is_running()):
+        if code != 0 and self._ran_out_of_memory():
+            raise BuildFailed(memory_ran_out("The build", self.memory_bytes))
+        if code is None or (code == KILLED and not self._is_running()):
             raise BuildFailed(engine_failed("The build container was ended from outside."))
         return Finished(int(code), tuple(lines))
 
@@ -111,6 +115,15 @@ class Box:
         made = self.client.commit(self.container, repository=repository, tag=tag, changes=changes)
         return str(made["Id"])
 
+    def _ran_out_of_memory(self) -> bool:
+        """Whether the kernel has killed something in it: what the container itself tells only once it has ended."""
+        wanted = {"container": self.container, "event": "oom"}
+        # The second is for an event that is on its way.
+        with closing(
+            self.client.events(since=0, until=int(time.time()) + 1, filters=wanted, decode=True)
+        ) as events:
+            return any(True for _ in events)
+
     def _is_running(self) -> bool:
         try:
             return bool(self.client.inspect_container(self.container)["State"]["Running"])
@@ -138,6 +151,7 @@ def box(
     `folders` of this machine are there under their own names, read-only, where the engine can see them.
     """
     tar, start = _tools()
+    bounds = bounds_of(client, settings)
     seconds = max(1, int(deadline - time.monotonic())) + SPARE_SECONDS
     name = box_name(settings, key)
     remove_container(client, name)
@@ -161,13 +175,18 @@ def box(
             cap_drop=["ALL"],
             cap_add=CAPABILITIES,
             security_opt=["no-new-privileges"],
-            pids_limit=MOST_PROCESSES,
+            pids_limit=bounds.processes,
+            mem_limit=bounds.memory_bytes,
+            memswap_limit=bounds.memory_bytes,
+            cpu_period=PERIOD_MICROSECONDS,
+            cpu_quota=int(bounds.cores * PERIOD_MICROSECONDS),
+            oom_score_adj=OOM_SCORE,
         ),
     )
     try:
         client.put_archive(made["Id"], INSIDE, tar)
         client.start(made["Id"])
-        yield Box(client, made["Id"], start, log, cancel, deadline, below)
+        yield Box(client, made["Id"], start, log, cancel, deadline, bounds.memory_bytes, below)
     finally:
         remove_container(client, made["Id"])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from deployments.environments.failures import MAX_EVIDENCE_LINES, BuildFailure, Fix
 
 CODE = "ImageBuildFailure"
+KILLED = "137"
 
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.I)
 _ABSENT = re.compile(
@@ -259,4 +260,10 @@ def _reason(output: str) -> str:
     if found:
         return f": {found[-1]['said'].strip()[:200].rstrip('.')}"
     code = re.search(r"exit code: (\d+)|returned a non-zero code: (\d+)", output)
-    return f" with exit code {code[1] or code[2]}" if code else ""
+    number = (code[1] or code[2]) if code else ""
+    if number == KILLED:
+        return (
+            " with exit code 137: it was killed, most likely because it needed more memory than builds may have "
+            "(PORTICO_BUILD_MEMORY_BYTES)"
+        )
+    return f" with exit code {number}" if number else ""

@@ -11,6 +11,18 @@ from deployments.runtimes.docker.addresses import EngineAddress
 
 
 @dataclass(frozen=True)
+class BuildLimits:
+    """What a build may take of the engine's machine; 0 where that follows from the machine."""
+
+    memory_bytes: int = 0
+    """0: half of what the engine has."""
+    cores: float = 0
+    """0: all of them."""
+    disk_bytes: int = 20 * 1024**3
+    processes: int = 1024
+
+
+@dataclass(frozen=True)
 class ImageSettings:
     """Which engine, and what builds on it may use."""
 
@@ -24,6 +36,7 @@ class ImageSettings:
     conda: Literal["off", "auto"] = "off"
     """Whether conda files go through the image's own conda, where it has one."""
     packages: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    limits: BuildLimits = field(default_factory=BuildLimits)
 
     @property
     def is_local(self) -> bool:

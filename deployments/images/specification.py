@@ -30,6 +30,8 @@ class ImageSpec:
     """Content hash of that folder."""
     dockerfile: str = "Dockerfile"
     """Path of the Dockerfile, relative to the context."""
+    cache_scope: str = ""
+    """Whose cache mounts a Dockerfile shares; the image is the same without."""
     is_custom: bool = False
     """A custom container (facts 5.4): it brings its own server and needs no Python."""
 

@@ -6,13 +6,13 @@ import errno
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from docker import APIClient
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import ImageNotFound
 
 from deployments.environments import guard
 from deployments.environments.conda import Translation
@@ -26,10 +26,12 @@ from deployments.environments.specification import EnvironmentSpec, hash_of, tra
 from deployments.environments.uv_command import Cancel, Log, redacted
 from deployments.images import boxes, engine
 from deployments.images.base import house_base
-from deployments.images.dockerfiles import build_context
+from deployments.images.bounds import DiskWatch
+from deployments.images.contexts import ContextBuild, build_context
 from deployments.images.failures import no_python
 from deployments.images.packages import AUTHORITIES, ENVIRONMENT, Installer
 from deployments.images.programs import packed
+from deployments.images.pruning import LABEL, Pruning, own_images, repository_of
 from deployments.images.pythons import InsidePython, choose_python, pythons_in
 from deployments.images.records import Record, Records
 from deployments.images.settings import ImageSettings
@@ -37,7 +39,6 @@ from deployments.images.specification import BuiltImage, ImageSpec, key_of
 
 PRUNE_GRACE_SECONDS = 3600.0
 EVIDENCE_LINES = 12
-LABEL = "portico.image"
 
 
 def _quiet(line: str) -> None:
@@ -87,7 +88,7 @@ class ImageStore:
                 ready = self._found(key, warnings)
                 if ready is not None:
                     return ready
-                self._require_space()
+                work = self._with_space(work)
                 built = self._make(spec, translation, base, warnings, work)
                 work.log(f"The image {key} is ready after {time.monotonic() - began:.1f} s")
                 return built
@@ -111,7 +112,7 @@ class ImageStore:
         with engine.explained():
             return {
                 key: int(image["Size"])
-                for image in self._own_images()
+                for image in own_images(self.client, self.settings)
                 if (key := (image.get("Labels") or {}).get(LABEL))
             }
 
@@ -121,24 +122,12 @@ class ImageStore:
         """Remove what was built here, is not in `keep` (ids or keys), in no use and not asked for lately; also what
         dead builders left. The keys.
         """
-        removed = []
         with engine.explained():
-            self._end_dead_builds()
-            self._remove_dead_boxes()
-            for image in self._own_images():
-                key = (image.get("Labels") or {}).get(LABEL, "")
-                if (
-                    key
-                    and not {key, image["Id"]} & keep
-                    and self._remove(key, image["Id"], grace_seconds)
-                ):
-                    removed.append(key)
-            self._remove_leftovers(grace_seconds)
-        return tuple(removed)
+            return Pruning(self.client, self.settings, self.root).prune(keep, grace_seconds)
 
     @property
     def _repository(self) -> str:
-        return f"portico-{self.settings.installation}"
+        return repository_of(self.settings)
 
     @property
     def records(self) -> Records:
@@ -250,9 +239,9 @@ class ImageStore:
         work: _Work,
     ) -> BuiltImage:
         if spec.context is not None:
-            reference = build_context(
-                self.client,
-                self.settings,
+            build = ContextBuild(
+                client=self.client,
+                settings=self.settings,
                 context=spec.context,
                 dockerfile=spec.dockerfile,
                 tag=f"{self._repository}:{work.key}",
@@ -262,7 +251,9 @@ class ImageStore:
                 deadline=work.deadline,
                 guard=work.guard,
                 secrets_folder=self.root / "builds" / work.key,
+                cache_scope=f"{self.settings.installation}-{spec.cache_scope}",
             )
+            reference = build_context(build)
             return self._as_it_is(spec, spec.dockerfile, reference, warnings, work)
         if translation is None and not self._stands_in(spec, base):
             return self._as_it_is(spec, spec.image, base, warnings, work)
@@ -400,73 +391,21 @@ class ImageStore:
                 raise BuildFailed(explain("No space left on device")) from error
             raise
 
-    def _require_space(self) -> None:
-        """Where the engine's disk is this machine's, it must have room to begin with."""
+    def _with_space(self, work: _Work) -> _Work:
+        """Where the engine's disk is this machine's, it must have room to begin with, and keep some."""
         if not self.settings.is_local:
-            return
-        folder = Path(self.client.info().get("DockerRootDir") or "/nonexistent")
+            return work
+        info = self.client.info()
+        folder = Path(info.get("DockerRootDir") or "/nonexistent")
+        least = self.settings.packages.min_free_bytes
         try:
             free = shutil.disk_usage(folder).free
         except OSError:
-            return
-        if free < self.settings.packages.min_free_bytes:
-            raise BuildFailed(disk_full(free, self.settings.packages.min_free_bytes, str(folder)))
-
-    def _own_images(self) -> list[dict[str, Any]]:
-        label = f"portico.builder={self.settings.installation}"
-        return list(self.client.images(filters={"label": label}))
-
-    def _remove(self, key: str, reference: str, grace_seconds: float) -> bool:
-        """Remove one image unless it is guarded, in use or was asked for within the grace."""
-        if self.records.age_seconds(key) < grace_seconds:
-            return False
-        (self.root / "guards").mkdir(parents=True, exist_ok=True)
-        with guard.hold_if_free(self.root / "guards" / f"{key}.lock") as held:
-            if held is None:
-                return False
-            try:
-                self.client.remove_image(reference)
-            except NotFound:
-                pass
-            except APIError:
-                return False  # a container runs on it
-            self.records.forget(key)
-        return True
-
-    def _end_dead_builds(self) -> None:
-        """A step that says nothing would go on for ever: nobody who waits for it is left."""
-        for path in (self.root / "guards").glob("*.lock"):
-            guard.end_orphan(path)
-        for folder in (self.root / "builds").glob("*"):
-            with guard.hold_if_free(self.root / "guards" / f"{folder.name}.lock") as held:
-                if held is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
-
-    def _remove_dead_boxes(self) -> None:
-        # By name: whatever runs on an image of ours has the image's labels as well.
-        prefix = boxes.box_name(self.settings, "")
-        for found in self.client.containers(all=True, filters={"name": f"^/?{prefix}"}):
-            key = found["Names"][0].rpartition("-")[2]
-            (self.root / "guards").mkdir(parents=True, exist_ok=True)
-            with guard.hold_if_free(self.root / "guards" / f"{key}.lock") as held:
-                if held is not None:
-                    boxes.remove_container(self.client, found["Id"])
-
-    def _remove_leftovers(self, grace_seconds: float) -> None:
-        """Images of ours that lost their name, base images below nothing, caches of images that have gone."""
-        label = f"portico.builder={self.settings.installation}"
-        self.client.prune_images(filters={"dangling": True, "label": [label]})
-        for image in self._own_images():
-            is_base = LABEL not in (image.get("Labels") or {})
-            if is_base and time.time() - int(image["Created"]) > grace_seconds:
-                with suppress(APIError):  # something stands on it
-                    self.client.remove_image(image["Id"])
-        here = {image["Id"].removeprefix("sha256:")[:12] for image in self.client.images()}
-        prefix = f"{self._repository}-cache-"
-        for volume in self.client.volumes(filters={"name": prefix})["Volumes"] or []:
-            if volume["Name"].removeprefix(prefix) not in here:
-                with suppress(APIError):  # a build uses it
-                    self.client.remove_volume(volume["Name"])
+            return work
+        if free < least:
+            raise BuildFailed(disk_full(free, least, str(folder)))
+        watch = DiskWatch(folder, least, self.settings.limits.disk_bytes, work.cancel)
+        return replace(work, cancel=watch)
 
 
 def _tailed(tail: list[str], log: Log) -> Log:
