@@ -97,7 +97,9 @@ def plan_of(revision: Revision) -> Plan:
     """Rules and routes; custom containers have their own routes (`inference_config`)."""
     environment = revision.environment_version
     config = environment.inference_config if environment is not None else {}
-    liveness, readiness = _route(config, "liveness_route"), _route(config, "readiness_route")
+    liveness = _route(config, "liveness_route")
+    # As the runtime's own look at it (`deployments.containers.routes`).
+    readiness = _route(config, "readiness_route") if "readiness_route" in config else liveness
     if triton.runs_in_image(revision):
         liveness, readiness = Route(triton.LIVENESS_PATH), Route(triton.READINESS_PATH)
     routes = {Kind.STARTUP: liveness, Kind.LIVENESS: liveness, Kind.READINESS: readiness}

@@ -329,6 +329,10 @@ def test_a_custom_container_is_asked_at_its_own_routes(make: Factory) -> None:
         Kind.READINESS: ("/ready", 0),
     }
     assert not plan.rules.is_ours
+    # Who tells one route alone is asked there for both.
+    del revision.environment_version.inference_config["readiness_route"]
+    readiness = plan_of(revision).routes[Kind.READINESS]
+    assert (readiness.path, readiness.port) == ("/alive", 9000)
 
 
 ANSWERS = [
