@@ -35,6 +35,19 @@ NOUNS = {
     "BatchEndpoint": gettext_lazy("batch endpoint"),
     "BatchDeployment": gettext_lazy("batch deployment"),
     "Compute": gettext_lazy("compute"),
+    "Data": gettext_lazy("data"),
+    "DataVersion": gettext_lazy("data"),
+    "Component": gettext_lazy("component"),
+    "ComponentVersion": gettext_lazy("component"),
+    "Datastore": gettext_lazy("datastore"),
+}
+# Of verbs that do not just take -ed.
+PAST = {
+    "build": "built",
+    "retry": "retried",
+    "run": "ran",
+    "set": "set",
+    "stop": "stopped",
 }
 
 
@@ -53,7 +66,7 @@ class Told:
 
     activity: Activity
     words: str
-    """Verb and noun, such as `create deployment`."""
+    """Verb and noun, such as `created deployment`."""
     changes: list[Change]
     outcome: str = ""
     """`Failed` or `Canceled` if the operation that it began ended so."""
@@ -99,10 +112,16 @@ def told(activities: Iterable[Activity], workspace: Workspace) -> list[Told]:
     return [_told(item, ended.get(item.pk, "")) for item in shown]
 
 
+def past(verb: str) -> str:
+    """What somebody did who did this: `created`."""
+    return PAST.get(verb) or f"{verb}{'d' if verb.endswith('e') else 'ed'}"
+
+
 def _told(activity: Activity, outcome: str) -> Told:
     """A verb of two words has its noun already."""
     noun = NOUNS.get(activity.subject_type, "")
-    words = activity.verb if " " in activity.verb else f"{activity.verb} {noun}".strip()
+    verb, _space, own_noun = activity.verb.partition(" ")
+    words = f"{past(verb)} {own_noun or noun}".strip()
     return Told(activity, words, changes_of(activity.before, activity.after), outcome)
 
 

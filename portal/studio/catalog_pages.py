@@ -46,20 +46,27 @@ TYPE_WORDS = {
 @studio_page("models/read")
 def model_list(request: StudioRequest) -> HttpResponse:
     """`?q=` searches names, `?archived=1` shows what was put away."""
-    page, part = "workspaces/model_list.html", "workspaces/_model_table.html"
-    may_deploy = access.role_may(request.role, "onlineEndpoints/write")
-    return asset_list(request, Model, page, part, "models", {"may_deploy": may_deploy})
+    extra = {
+        "list_title": _("Models"),
+        "register_url": reverse("studio:register_model", args=[request.workspace.name]),
+        "may_deploy": access.role_may(request.role, "onlineEndpoints/write"),
+    }
+    return asset_list(request, Model, "workspaces/_model_table.html", "models", extra)
 
 
 @studio_page("environments/read")
 def environment_list(request: StudioRequest) -> HttpResponse:
     """The workspace's own environments, and the curated ones."""
-    page, part = "workspaces/environment_list.html", "workspaces/_environment_table.html"
     query = request.GET.get("q", "").strip().lower()
     curated = [row for row in curated_environments() if query in row.name.lower()]
-    may_deploy = access.role_may(request.role, "onlineEndpoints/write")
-    extra = {"curated": curated, "may_deploy": may_deploy}
-    return asset_list(request, Environment, page, part, "environments", extra)
+    extra = {
+        "list_title": _("Environments"),
+        "register_url": reverse("studio:register_environment", args=[request.workspace.name]),
+        "curated": curated,
+        "may_deploy": access.role_may(request.role, "onlineEndpoints/write"),
+    }
+    table = "workspaces/_environment_table.html"
+    return asset_list(request, Environment, table, "environments", extra)
 
 
 @studio_page("models/versions/read")
@@ -254,12 +261,14 @@ def _newest_text(request: StudioRequest) -> dict[str, str]:
 def asset_list(
     request: StudioRequest,
     asset_class: Any,
-    page: str,
-    part: str,
+    table: str,
     action: str,
-    extra: dict[str, Any] | None = None,
+    extra: dict[str, Any],
 ) -> HttpResponse:
-    """A page of assets by name; in `rows` each with its newest version and how many deployments use it."""
+    """A page of assets by name; in `rows` each with its newest version and how many deployments use it.
+
+    `extra` has `list_title` and, where assets are registered in the studio, `register_url`.
+    """
     query = request.GET.get("q", "").strip()
     shows_archived = request.GET.get("archived") == "1"
     rows = asset_class.objects.filter(workspace=request.workspace, is_anonymous=False)
@@ -275,9 +284,10 @@ def asset_list(
         "shows_archived": shows_archived,
         "may_write": access.role_may(request.role, f"{action}/versions/write"),
         "workspace": request.workspace,
-        **(extra or {}),
+        "table": table,
+        **extra,
     }
-    return render_page(request, page, part, context)
+    return render_page(request, "workspaces/asset_list.html", table, context)
 
 
 def _newest(asset_class: Any, ids: list[int]) -> dict[int, Any]:

@@ -100,7 +100,7 @@ def _computes(request: StudioRequest) -> list[tuple[Compute, int, list[dict[str,
     """Each with the number of batch deployments that name it, and with its deletion as code."""
     named = BatchDeployment.objects.filter(endpoint__workspace=request.workspace)
     uses = dict(named.values_list("compute").annotate(count=Count("pk")).order_by())
-    rows = request.workspace.computes.select_related("instance_type")
+    rows = request.workspace.computes.select_related("instance_type").prefetch_related("engines")
     place = place_of(request)
     return [
         (

@@ -40,8 +40,12 @@ TYPE_WORDS = {
 @studio_page("data/read")
 def data_list(request: StudioRequest) -> HttpResponse:
     """`?q=` searches names, `?archived=1` shows what was put away."""
-    page, part = "workspaces/data_list.html", "workspaces/_data_table.html"
-    return asset_list(request, Data, page, part, "data", {"tabs": tabs_of(request, "data")})
+    extra = {
+        "list_title": _("Data"),
+        "register_url": reverse("studio:register_data", args=[request.workspace.name]),
+        "tabs": tabs_of(request, "data"),
+    }
+    return asset_list(request, Data, "workspaces/_data_table.html", "data", extra)
 
 
 @studio_page("data/versions/read")
@@ -94,8 +98,8 @@ def archive_data(request: StudioRequest, name: str) -> HttpResponse:
 
 @studio_page("components/read")
 def component_list(request: StudioRequest) -> HttpResponse:
-    page, part = "workspaces/component_list.html", "workspaces/_component_table.html"
-    return asset_list(request, Component, page, part, "components")
+    table = "workspaces/_component_table.html"
+    return asset_list(request, Component, table, "components", {"list_title": _("Components")})
 
 
 @studio_page("components/versions/read")
