@@ -256,9 +256,9 @@ def probe(executable: Path, *, user_id: int | None = None) -> Interpreter | None
     return interpreter if is_usual and interpreter.minor in PREFERRED_PYTHONS else None
 
 
-def inherited() -> dict[str, str]:
-    """The variables that builds may see: no secrets of the portal, no settings of tools."""
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+def inherited(*more: str) -> dict[str, str]:
+    """The variables that builds may see, and `more`: no secrets of the portal, no settings of tools."""
+    return {name: os.environ[name] for name in (*PASSED_ON, *more) if name in os.environ}
 
 
 def _usual_places() -> Iterator[Path]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ from deployments.runtimes import RuntimeAway
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 2.0
+SSH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,25 @@ class EngineAddress:
     def host(self) -> str:
         """Where ports that it publishes are reached, as a number; empty for a local one."""
         name = urlsplit(self.url).hostname or ""
+        if self.url.startswith("ssh:"):
+            name = _meant_by_ssh(name)
         try:
             return socket.gethostbyname(name) if name else ""
         except OSError as error:
             raise RuntimeAway(f"The host {name} of engine {self.name} is not known.") from error
+
+
+@cache
+def _meant_by_ssh(name: str) -> str:
+    """The host that the set-up of `ssh` has for a name; the name itself when it has none."""
+    try:
+        told = subprocess.run(
+            ["ssh", "-G", "--", name], capture_output=True, text=True, timeout=SSH_SECONDS
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return name
+    meant = [line.partition(" ")[2] for line in told.splitlines() if line.startswith("hostname ")]
+    return meant[0] if meant else name
 
 
 def addresses(
