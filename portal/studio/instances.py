@@ -125,9 +125,9 @@ def _row(deployment: OnlineDeployment, row: Instance, usage: Latest | None) -> I
 
 def _address_kind(address: str) -> str:
     if address.startswith("unix:"):
-        return _("local socket")
+        return _("over a local socket")
     if address:
-        return _("network")
+        return _("over the network")
     return ""
 
 
