@@ -15,15 +15,13 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """A list for a one-dimensional result, a list of objects for a frame, an object for a mapping."""
+    """A list for an array, a list of objects for a frame or series, an object for a mapping: as MLflow's own server."""
     np: Any = sys.modules["numpy"]
     pd: Any = sys.modules["pandas"]
     if isinstance(value, np.ndarray):
         return _array(value, np)
-    if isinstance(value, pd.DataFrame):
-        return _frame(value, np, pd)
-    if isinstance(value, (pd.Series, pd.Index)):
-        return _array(value.to_numpy(), np)
+    if isinstance(value, (pd.DataFrame, pd.Series)):
+        return _frame(value if isinstance(value, pd.DataFrame) else pd.DataFrame(value), np)
     return _value(value)
 
 
@@ -37,7 +35,7 @@ def _array(value: Any, np: Any) -> Any:
     return _value(value.tolist())
 
 
-def _frame(value: Any, np: Any, pd: Any) -> list[dict[str, Any]]:
+def _frame(value: Any, np: Any) -> list[dict[str, Any]]:
     if value.columns.nlevels > 1:
         names = ["_".join(map(str, name)) for name in value.columns]
     else:
@@ -69,7 +67,9 @@ def _foreign(value: Any) -> Any:
     """Values of libraries, by what they can do."""
     np: Any = sys.modules["numpy"]
     pd: Any = sys.modules["pandas"]
-    if isinstance(value, (np.ndarray, pd.DataFrame, pd.Series, pd.Index)):
+    if isinstance(value, (pd.Series, pd.Index)):
+        return _array(value.to_numpy(), np)
+    if isinstance(value, (np.ndarray, pd.DataFrame)):
         return plain(value)
     if isinstance(value, np.generic):
         return _array(value, np)

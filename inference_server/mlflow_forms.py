@@ -13,6 +13,8 @@ from inference_server.scoring_request import BadRequest, Request
 
 SPLIT_KEYS = {"columns", "index", "data"}
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+UNWRAPPED = frozenset(("messages", "prompt", "input"))
+"""What chat, completion and embedding models take at the top of the body, and not under one of the forms."""
 NO_INPUT_DATA = (
     "Request must contain a top level key named 'input_data'. Send "
     '{"input_data": {"columns": [...], "data": [[...], ...]}}, or a list for models that take arrays.'
@@ -45,12 +47,19 @@ class Csv(NamedTuple):
     content: bytes
 
 
+class Whole(NamedTuple):
+    """A body that is the data itself, parameters among it."""
+
+    values: dict[str, Any]
+
+
 class Wish(NamedTuple):
-    """What a request asks of the model. `field` is what its data stands under."""
+    """What a request asks of the model. `field` is what its data stands under, `sent` the same as MLflow takes it."""
 
     data: Any
     params: Any
     field: str
+    sent: dict[str, Any] | None = None
 
 
 def read_wish(request: Request, names: frozenset[str]) -> Wish:
@@ -59,8 +68,9 @@ def read_wish(request: Request, names: frozenset[str]) -> Wish:
         found = request.query_arguments() if request.method == GET else _object(request)
         if "input_data" not in found:
             raise BadRequest(400, NO_INPUT_DATA)
-        data = _any_form(found["input_data"], "input_data", names)
-        return Wish(data, found.get("params"), "input_data")
+        value = found["input_data"]
+        data = _any_form(value, "input_data", names)
+        return Wish(data, found.get("params"), "input_data", {_form_of(data, value): value})
     if request.method == GET:
         raise BadRequest(405, "The method is not allowed for the requested URL.")
     if request.flags & CSV_BODY:
@@ -71,13 +81,16 @@ def read_wish(request: Request, names: frozenset[str]) -> Wish:
         )
     found = _object(request)
     given = [form for form in FORMS if form in found]
+    if not given and not names.isdisjoint(UNWRAPPED & set(found)):
+        return Wish(Whole(found), None, "the body")
     if len(given) != 1:
         named = ", ".join(f"'{form}'" for form in given or found) or "none"
         raise BadRequest(
             400, f"The body must have exactly one of {', '.join(FORMS)}; it has {named}."
         )
     form = given[0]
-    return Wish(_invocation(form, found[form], names), found.get("params"), form)
+    value = found[form]
+    return Wish(_invocation(form, value, names), found.get("params"), form, {form: value})
 
 
 def _object(request: Request) -> dict[str, Any]:
@@ -105,7 +118,7 @@ def _invocation(form: str, value: Any, names: frozenset[str]) -> Any:
         if not _is_records(value):
             raise BadRequest(400, "dataframe_records must be a list of objects, one for each row.")
         return _of_records(value)
-    if form == "instances" and _is_records(value):
+    if _is_records(value):
         return _of_records(value)
     return Named(value) if isinstance(value, dict) else Values(value)
 
@@ -117,6 +130,12 @@ def _any_form(value: Any, field: str, names: frozenset[str]) -> Any:
             return _table(value, field)
         return Named(value)
     return _of_records(value) if _is_records(value) else Values(value)
+
+
+def _form_of(data: Any, value: Any) -> str:
+    if not isinstance(data, Table):
+        return "inputs"
+    return "dataframe_split" if isinstance(value, dict) else "dataframe_records"
 
 
 def _table(value: dict[str, Any], field: str) -> Table:

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import logging
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from inference_server.frames import INVOCATIONS
 from inference_server.mlflow_answers import plain
 from inference_server.mlflow_failures import cannot_load, cannot_run
-from inference_server.mlflow_forms import Csv, Table, Values, Wish, read_wish
+from inference_server.mlflow_forms import UNWRAPPED, Csv, Table, Values, Whole, Wish, read_wish
 from inference_server.mlflow_params import params_of
 from inference_server.mlflow_schemas import input_schema, output_schema
 from inference_server.mlflow_shortcuts import STOCK, takes_arrays
@@ -35,6 +36,11 @@ QUIET = {
 }
 # Where MLflow says what is wrong with the data, after the data itself.
 SCHEMA_ERROR = "Error: "
+COLUMN_ERROR = re.compile(
+    r"Failed to convert column (.+?) to type '(.+?)'\. Error: '?(?:\w+\(['\"])?(.+?)(?:['\"]\))?'?$",
+    re.DOTALL,
+)
+LONGEST_REASON = 1_000
 
 
 class MlflowModel(Script):
@@ -54,6 +60,7 @@ class MlflowModel(Script):
         self._outputs: list[dict[str, Any]] = []
         self._params: list[dict[str, Any]] = []
         self._example_file = ""
+        self._parse: Any = None
 
     def init(self, model_dir: str) -> None:
         for name, value in QUIET.items():
@@ -91,18 +98,21 @@ class MlflowModel(Script):
     def arguments(self, request: Request) -> dict[str, Any]:
         """What `run` takes: the data as the model wants it. Raises BadRequest for all that is wrong with it."""
         wish = read_wish(request, self._names)
+        if isinstance(wish.data, Whole):
+            known = {one["name"] for one in self._params}
+            params = {name: value for name, value in wish.data.values.items() if name in known}
+            data = {name: value for name, value in wish.data.values.items() if name not in known}
+            return {"data": data, "params": params, "is_checked": False, "is_wrapped": False}
         params = params_of(wish.params, self._params)
         data, is_checked = self._checked(wish)
         return {
             "data": data,
             "params": params,
             "is_checked": is_checked,
-            "is_invocation": bool(request.flags & INVOCATIONS),
+            "is_wrapped": bool(request.flags & INVOCATIONS),
         }
 
-    def _run(
-        self, data: Any, params: dict[str, Any], is_checked: bool, is_invocation: bool
-    ) -> Any:
+    def _run(self, data: Any, params: dict[str, Any], is_checked: bool, is_wrapped: bool) -> Any:
         if not is_checked:
             found = self._by_mlflow(data, params)
         elif self._takes_params:
@@ -110,7 +120,7 @@ class MlflowModel(Script):
         else:
             found = self._predict(data)
         answer = plain(found)
-        return {"predictions": answer} if is_invocation else answer
+        return {"predictions": answer} if is_wrapped else answer
 
     def _checked(self, wish: Wish) -> tuple[Any, bool]:
         """The data, and whether the model can be asked directly, without MLflow's own checks."""
@@ -121,7 +131,17 @@ class MlflowModel(Script):
             array = self._signature.matrix(wish.data, wish.field)
             if array is not None:
                 return array, True
+        if self._parse is not None and wish.sent is not None:
+            return self._as_parsed(wish.sent), False
         return self._signature.enforce(wish.data, wish.field), self._is_stock
+
+    def _as_parsed(self, sent: dict[str, Any]) -> Any:
+        """What MLflow's own server makes of the data: only it knows lists, objects and maps within columns."""
+        exceptions: Any = sys.modules["mlflow.exceptions"]
+        try:
+            return self._parse(sent, self._model.metadata.get_input_schema())
+        except exceptions.MlflowException as error:
+            raise BadRequest(400, _told(error)) from error
 
     def _as_hinted(self, wish: Wish) -> Any:
         data = wish.data
@@ -161,6 +181,10 @@ class MlflowModel(Script):
         flavor = metadata.flavors["python_function"]
         loader = flavor.get("loader_module", "")
         self._is_stock = loader in STOCK and self._signature.is_plain and not self._is_by_hint
+        is_open = not self._inputs and loader not in STOCK
+        if is_open:
+            self._names = UNWRAPPED
+        self._parse = _parser() if is_open or not self._signature.is_plain else None
         inner = self._model._model_impl
         # MLflow's wrapper of a stock flavor, or in old versions the library's own object.
         predict: Any = getattr(inner, flavor.get("predict_fn") or "predict", None)
@@ -178,6 +202,15 @@ class MlflowModel(Script):
 def _listed(signature: Any, half: str) -> list[dict[str, Any]]:
     found = getattr(signature, half, None)
     return list(found.to_dict()) if found is not None else []
+
+
+def _parser() -> Any:
+    """MLflow's reading of a body; None in versions before 2, whose columns are plain."""
+    try:
+        server: Any = importlib.import_module("mlflow.pyfunc.scoring_server")
+    except ImportError:
+        return None
+    return getattr(server, "infer_and_parse_data", None)
 
 
 def _accepts_params(predict: Any) -> bool:
@@ -208,4 +241,15 @@ def _schema_error(error: Exception) -> str:
         or "Failed to validate" in text
         or getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
     )
-    return text.rpartition(SCHEMA_ERROR)[2][:1000] if is_schema else ""
+    return _told(error) if is_schema else ""
+
+
+def _told(error: Exception) -> str:
+    """Its words without the data, which may be long and which the caller has; the column stays named."""
+    text = str(error)
+    column = COLUMN_ERROR.search(text)
+    if column is not None:
+        text = f"The column {column[1]} does not become {column[2]}: {column[3]}"
+    else:
+        text = text.rpartition(SCHEMA_ERROR)[2]
+    return text[:LONGEST_REASON]

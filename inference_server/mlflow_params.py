@@ -6,6 +6,7 @@ Runs in the deployment's interpreter: standard library, Python 3.8 to 3.13.
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 from inference_server.scoring_request import BadRequest
@@ -55,6 +56,10 @@ def _scalar(value: Any, kind: str, name: str) -> Any:
     if kind != "datetime":
         return value
     try:
-        return datetime.datetime.fromisoformat(value)
+        # Python before 3.11 does not read the Z.
+        found = datetime.datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
     except ValueError:
         raise BadRequest(400, f"params.{name} takes {wanted}; it is {value!r:.60}.") from None
+    offset = found.utcoffset()
+    # MLflow makes of a text what the model gets: a date alone stays one.
+    return value if offset is None else (found.replace(tzinfo=None) - offset).isoformat()

@@ -70,6 +70,9 @@ class Signature:
         kinds = {column.kind for column in self.columns}
         self.is_numeric = bool(kinds) and kinds <= set(NUMBERS)
         self._has_one_float = len(kinds) == 1 and kinds <= {"double", "float"}
+        # Older ones guess the format of each value; newer ones, of the first, and refuse others after it.
+        is_old = int(str(self._pd.__version__).split(".")[0]) < 2
+        self._iso = {} if is_old else {"format": "ISO8601"}
         self._place_of = {name: place for place, name in enumerate(self.names)}
 
     def matrix(self, data: Any, field: str) -> Any:
@@ -261,7 +264,9 @@ class Signature:
 
     def _dates(self, column: Column, values: list[Any], field: str) -> Any:
         try:
-            found = self._pd.to_datetime(self._pd.Series(values, dtype=object), utc=True)
+            found = self._pd.to_datetime(
+                self._pd.Series(values, dtype=object), utc=True, **self._iso
+            )
         except (ValueError, TypeError):
             raise BadRequest(
                 400,
@@ -305,6 +310,8 @@ class Signature:
             raise BadRequest(400, _ragged(field)) from None
         if found.dtype == object and tensor.dtype != object:
             raise BadRequest(400, _ragged(field))
+        if found.shape[:1] == (0,):
+            raise BadRequest(400, f"{field} is empty. Give at least one row.")
         shape = tensor.shape
         is_table = found.ndim == 2 and len(shape) > 2 and -1 not in shape[1:]
         if is_table and int(self._np.prod(shape[1:])) == found.shape[1]:

@@ -1,4 +1,4 @@
-"""Asks MLflow models by our way and by MLflow's own: `python compare_mlflow.py <folder of models> <repository>`.
+"""Asks MLflow models by our way and by MLflow's own server: `python compare_mlflow.py <folder of models> <repository>`.
 
 Prints what came of it as JSON. Run by the interpreter of an environment that has what the models need.
 """
@@ -16,16 +16,90 @@ warnings.simplefilter("ignore")
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from inference_server.mlflow_answers import plain  # noqa: E402
+from inference_server.frames import CSV_BODY, INVOCATIONS  # noqa: E402
 from inference_server.mlflow_model import MlflowModel  # noqa: E402
+from inference_server.scoring_request import BadRequest  # noqa: E402
+
+JSON, CSV = "application/json", "text/csv"
+WORD = {"word": "a", "n": 2}
+NESTED = {"list": [1.5, 2], "object": WORD, "map": {"k": 3}}
+MESSAGES = [{"role": "user", "content": "ha"}]
+OWN = {
+    "nested": [
+        {"inputs": [NESTED]},
+        {"dataframe_records": [NESTED]},
+        {"dataframe_split": {"columns": list(NESTED), "data": [list(NESTED.values())]}},
+        {"dataframe_records": [{**NESTED, "map": {"k": "x"}}]},
+        {"dataframe_records": [{**NESTED, "object": {"n": 2}}]},
+    ],
+    "open": [
+        {"inputs": "text"},
+        {"inputs": {"a": [1]}},
+        {"inputs": [{"a": 1}]},
+        {"instances": [{"a": 1}]},
+        {"dataframe_split": {"columns": ["a"], "index": [7], "data": [["x"]]}},
+    ],
+    "hinted": [{"inputs": [{"a": 1, "b": 2}]}, {"inputs": [{"a": "x"}]}],
+    "chat": [{"messages": MESSAGES}, {"messages": MESSAGES, "n": 2}, {"messages": "ha"}],
+}
 
 
 class Sent:
     method = 1
-    flags = 0
 
-    def __init__(self, body):
-        self.body = json.dumps(body).encode()
+    def __init__(self, body, flags):
+        self.body = body
+        self.flags = flags
+
+
+def by_us(model, body, kind):
+    try:
+        asked = model.arguments(Sent(body, INVOCATIONS | (CSV_BODY if kind == CSV else 0)))
+        return 200, json.loads(json.dumps(model.run(**asked)))
+    except BadRequest as refusal:
+        return refusal.status, None
+
+
+def by_mlflow(model, body, kind):
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.pyfunc import scoring_server  # noqa: PLC0415
+
+    schema = model.metadata.get_input_schema()
+    try:
+        answer = scoring_server.invocations(body, kind, model, schema)
+    except MlflowException as error:
+        return error.get_http_status_code(), None
+    return answer.status, json.loads(answer.response)
+
+
+def bodies_for(name):
+    """Every form of requests of one row and of more, and some that do not fit."""
+    if name in OWN:
+        return [(body, JSON) for body in OWN[name]]
+    found = []
+    for rows in (1, 2, 7, 64):
+        frame = pd.DataFrame(random.random((rows, 10)) * 3, columns=[f"c{n}" for n in range(10)])
+        if name in ("tensor", "bare"):
+            found += [({form: frame.values.tolist()}, JSON) for form in ("inputs", "instances")]
+            continue
+        if name == "mixed":
+            frame = pd.DataFrame({"word": ["a", "b", "b"][:rows], "number": frame["c0"][:3]})
+        elif name == "custom":
+            frame = pd.DataFrame({"x": frame["c0"] + 1})
+        records = json.loads(frame.to_json(orient="records", double_precision=15))
+        columns = {column: [row[column] for row in records] for column in frame.columns}
+        split = {"columns": list(columns), "data": [list(row.values()) for row in records]}
+        short = {"columns": list(columns)[1:], "data": [list(row.values())[1:] for row in records]}
+        found += [
+            ({"dataframe_split": split}, JSON),
+            ({"dataframe_split": short}, JSON),
+            ({"dataframe_records": records}, JSON),
+            ({"instances": records}, JSON),
+            ({"inputs": records}, JSON),
+            ({"inputs": columns}, JSON),
+            (frame.to_csv(index=False), CSV),
+        ]
+    return found
 
 
 random = np.random.default_rng(1)
@@ -33,17 +107,11 @@ told = {}
 for name in sorted(os.listdir(folder)):
     model = MlflowModel({"scoring_timeout_ms": 1000, "mlflow_folder": f"{folder}/{name}"})
     model.init(folder)
-    same = []
-    for rows in (1, 2, 7, 64):
-        frame = pd.DataFrame(random.random((rows, 10)) * 3, columns=[f"c{n}" for n in range(10)])
-        if name == "mixed":
-            frame = pd.DataFrame({"word": ["a", "b", "b"][:rows], "number": frame["c0"][:3]})
-        elif name == "custom":
-            frame = pd.DataFrame({"x": frame["c0"] + 1})
-        is_list = name in ("tensor", "bare")
-        sent = frame.values.tolist() if is_list else frame.to_dict(orient="split")
-        ours = model.run(**model.arguments(Sent({"input_data": sent})))
-        theirs = plain(model._model.predict(np.array(sent) if is_list else frame))
-        same.append(ours == theirs)
-    told[name] = {"is_same": all(same), "takes_arrays": model._takes_arrays}
+    different = []
+    for body, kind in bodies_for(name):
+        sent = body.encode() if kind == CSV else json.dumps(body).encode()
+        ours, theirs = by_us(model, sent, kind), by_mlflow(model._model, sent, kind)
+        if ours != theirs:
+            different.append([str(body)[:200], ours, theirs])
+    told[name] = {"different": different, "takes_arrays": model._takes_arrays}
 print(json.dumps(told))

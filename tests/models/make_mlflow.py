@@ -21,6 +21,8 @@ import pandas as pd  # noqa: E402
 import xgboost  # noqa: E402
 from mlflow.models import ModelSignature, infer_signature  # noqa: E402
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema  # noqa: E402
+from mlflow.types.llm import ChatChoice, ChatCompletionResponse, ChatMessage  # noqa: E402
+from mlflow.types.schema import Array, Map, Object, Property  # noqa: E402
 from sklearn.compose import ColumnTransformer  # noqa: E402
 from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
@@ -36,6 +38,26 @@ class Scaled(mlflow.pyfunc.PythonModel):
             raise ValueError("nothing below zero")
         scaled = model_input["x"] * params["factor"]
         return pd.DataFrame({"scaled": scaled, "root": np.sqrt(scaled - 1)})
+
+
+class Telling(mlflow.pyfunc.PythonModel):
+    """Answers what it was given."""
+
+    def predict(self, context, model_input, params=None):
+        if isinstance(model_input, pd.DataFrame):
+            return [repr(row) for row in model_input.itertuples()]
+        return [repr(model_input)]
+
+
+class Hinted(mlflow.pyfunc.PythonModel):
+    def predict(self, model_input: list[dict[str, int]]) -> list[int]:
+        return [sum(one.values()) for one in model_input]
+
+
+class Chat(mlflow.pyfunc.ChatModel):
+    def predict(self, context, messages, params):
+        answer = ChatMessage(role="assistant", content=messages[-1].content * params.n)
+        return ChatCompletionResponse(choices=[ChatChoice(index=0, message=answer)], created=1)
 
 
 random = np.random.default_rng(0)
@@ -82,3 +104,21 @@ mlflow.pyfunc.save_model(
         params=ParamSchema([ParamSpec("factor", "double", 2.0)]),
     ),
 )
+nested = Schema(
+    [
+        ColSpec(Array("double"), "list"),
+        ColSpec(
+            Object([Property("word", "string"), Property("n", "long", required=False)]), "object"
+        ),
+        ColSpec(Map("long"), "map"),
+    ]
+)
+for name, model, more in (
+    ("nested", Telling(), {"signature": ModelSignature(nested)}),
+    ("open", Telling(), {}),
+    ("hinted", Hinted(), {}),
+    ("chat", Chat(), {}),
+):
+    mlflow.pyfunc.save_model(
+        f"{folder}/{name}", python_model=model, pip_requirements=packages, **more
+    )

@@ -75,6 +75,7 @@ TABLES: list[tuple[object, int]] = [
     ({"instances": RECORDS}, INVOCATIONS),
     ({"instances": ROWS}, INVOCATIONS),
     ({"inputs": {"a": [1.5, 3], "b": [2, 4]}}, INVOCATIONS),
+    ({"inputs": RECORDS}, INVOCATIONS),
     (b"a,b,c\n1.5,2,x\n3,4,y\n", INVOCATIONS | CSV_BODY),
 ]
 
@@ -152,6 +153,7 @@ WRONG: list[tuple[list[dict[str, Any]], object, int, tuple[str, ...]]] = [
     (TWO, b"a,b\nx,2\n", INVOCATIONS | CSV_BODY, ("CSV",)),
     (MIXED, of("stdx", "s", True, "yesterday-ish", "AA=="), 0, ("column d", "ISO 8601")),
     (MIXED, of("stdx", "s", True, "2024-01-01", "?"), 0, ("column x", "base64")),
+    (TENSOR, {"input_data": []}, 0, ("empty",)),
     (TENSOR, {"input_data": [1, 2]}, 0, ("shape (2)", "(any, 2)")),
     (TENSOR, {"input_data": [[1, 2], [3]]}, 0, ("no array",)),
     (TENSOR, {"input_data": [["1", "2"]]}, 0, ("float32",)),
@@ -185,6 +187,26 @@ def test_tensors_get_their_type_and_shape() -> None:
     }
 
 
+def test_dates_of_one_column_may_be_written_in_every_way_of_iso_8601() -> None:
+    column = [{"type": "datetime", "name": "d"}]
+    rows = [["2024-05-01"], ["2024-05-01T12:00:00.5"], ["2024-05-01T12:00:00+02:00"], [None]]
+    dates = given(column, {"input_data": {"columns": ["d"], "data": rows}})["d"]
+    assert [str(date) for date in dates] == [
+        "2024-05-01 00:00:00",
+        "2024-05-01 12:00:00.500000",
+        "2024-05-01 10:00:00",
+        "NaT",
+    ]
+
+
+def test_a_body_of_a_chat_is_taken_whole_by_models_that_have_messages() -> None:
+    body = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5}
+    wish = read_wish(Sent(body, INVOCATIONS), frozenset(("messages",)))  # type: ignore[arg-type]
+    assert wish.data.values == body
+    with pytest.raises(BadRequest, match="exactly one"):
+        read_wish(Sent(body, INVOCATIONS), frozenset(("a",)))  # type: ignore[arg-type]
+
+
 def test_without_a_signature_data_is_taken_as_it_comes() -> None:
     assert given([], {"input_data": [[1, 2]]}).shape == (1, 2)
     assert list(given([], of("ab", 1, "x")).columns) == ["a", "b"]
@@ -200,6 +222,7 @@ PARAMS: list[dict[str, Any]] = [
     {"name": "k", "type": "double", "default": 2.0, "shape": None},
     {"name": "words", "type": "string", "default": ["a"], "shape": [-1]},
 ]
+WHEN: list[dict[str, Any]] = [{"name": "t", "type": "datetime", "default": None}]
 
 
 def test_parameters_have_defaults_and_types() -> None:
@@ -210,6 +233,17 @@ def test_parameters_have_defaults_and_types() -> None:
             params_of(wrong, PARAMS)
 
 
+def test_a_date_as_parameter_is_a_text_that_mlflow_reads_in_utc() -> None:
+    for sent, told in [
+        ("2024-05-01", "2024-05-01"),
+        ("2024-05-01T12:00:00Z", "2024-05-01T12:00:00"),
+        ("2024-05-01T12:00:00+02:00", "2024-05-01T10:00:00"),
+    ]:
+        assert params_of({"t": sent}, WHEN) == {"t": told}
+    with pytest.raises(BadRequest, match=r"params\.t takes a date"):
+        params_of({"t": "soon"}, WHEN)
+
+
 FRAME = pd.DataFrame({"n": [1, 2], "f": [0.5, float("nan")], "s": ["x", None]})
 ANSWERS: list[tuple[object, object]] = [
     (np.array([1.5, 2.0]), [1.5, 2.0]),
@@ -218,7 +252,9 @@ ANSWERS: list[tuple[object, object]] = [
     (np.array(["a"]), ["a"]),
     (np.array(["2024-05-01"], dtype="datetime64[ns]"), ["2024-05-01T00:00:00"]),
     (FRAME, [{"n": 1, "f": 0.5, "s": "x"}, {"n": 2, "f": None, "s": None}]),
-    (FRAME["n"], [1, 2]),
+    (FRAME["n"], [{"n": 1}, {"n": 2}]),
+    (pd.Series([1.5]), [{"0": 1.5}]),
+    ({"n": FRAME["n"]}, {"n": [1, 2]}),
     ({"a": np.float32(0.5), "b": np.array([1])}, {"a": 0.5, "b": [1]}),
     ([{"t": pd.Timestamp("2024-05-01")}, pd.NaT], [{"t": "2024-05-01T00:00:00"}, None]),
     ((part for part in ("a", b"\x00")), ["a", "AA=="]),
