@@ -22,6 +22,7 @@ from api import (
     environment_builds,
     environments,
     instances,
+    images,
     jobs,
     locations,
     oauth,
@@ -225,6 +226,12 @@ urlpatterns = [
         f"{ENVIRONMENT}/builds/<build>",
         environment_builds.BuildDetail.as_view(),
         "arm-environment-build",
+    ),
+    arm(f"{WORKSPACE}/images", images.ImageList.as_view(), "arm-images"),
+    arm(
+        f"{WORKSPACE}/images/removeUnused",
+        images.RemoveUnusedImages.as_view(),
+        "arm-remove-unused-images",
     ),
     arm(
         f"{ENVIRONMENT}/builds/<build>/cancel",

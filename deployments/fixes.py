@@ -33,7 +33,8 @@ HOW = {
     "edit_compute": "{label}: portico ml online-deployment update {names} --set instance_type={detail}",
     "open_log": "Read the whole log: portico ml online-deployment get-logs {names}",
     "open_build_log": "Read the whole build log: portico ml online-deployment get-build-log {names}",
-    "free_disk": "Ask an administrator to free space on the disk, then try again.",
+    "free_disk": "Ask an administrator to free space on the disk (portico ml environment remove-unused-images), then "
+    "try again.",
     "check_index": "{label}: PORTICO_PACKAGE_INDEX_URL and PORTICO_CA_BUNDLE are an operator's.",
     "retry": "Try again: the same command, once the cause is gone.",
     "edit": "{label}, then try again.",

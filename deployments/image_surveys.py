@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from deployments.engines import runtime_name
 from deployments.images.records import Record, Records
 from deployments.installation import images
 from deployments.models import EnvironmentBuild, OnlineDeployment, Revision
 from deployments.tidying import images_in_use
+from workspaces.errors import UserError
 from workspaces.models import Workspace
 
 
@@ -37,8 +39,12 @@ def noted_image(reference: str) -> Record | None:
 def survey_images(workspace: Workspace) -> list[ImageSurvey]:
     """All of them, the largest first, with what this workspace has them for.
 
-    Raises `UserError` when the engine does not answer.
+    Raises `UserError` without containers, and when the engine does not answer.
     """
+    if runtime_name() != "docker":
+        raise UserError(
+            "This installation runs no containers, so it has no images.", target="images"
+        )
     store = images()
     used = images_in_use()
     names = _made_for(workspace)

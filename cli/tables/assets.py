@@ -25,6 +25,14 @@ BUILD_COLUMNS = {
     "Started": "startTime",
     "Ended": "endTime",
 }
+IMAGE = "cli.ml.images#"
+IMAGE_COLUMNS = {
+    "Key": "key",
+    "Python": "python",
+    "SizeBytes": "sizeBytes",
+    "Used": "isUsed",
+    "MadeFor": "madeFor",
+}
 COLUMNS = {
     "Name": "name",
     "Version": "version|latest_version",
@@ -180,6 +188,20 @@ def _builds() -> Iterator[Command]:
         f"{BUILD}cancel_build",
         (*which, number),
         columns=BUILD_COLUMNS,
+    )
+    yield Command(
+        f"{base} list-images",
+        "List the images that were built for this workspace, with their sizes.",
+        f"{IMAGE}list_all",
+        (),
+        columns=IMAGE_COLUMNS,
+    )
+    yield Command(
+        f"{base} remove-unused-images",
+        "Remove the images in which nothing runs, of all workspaces; for administrators.",
+        f"{IMAGE}remove_unused",
+        (),
+        question="Remove all images of this installation in which nothing runs?",
     )
     yield Command(
         f"{base} check",

@@ -20,6 +20,7 @@ from deployments.models import OnlineDeployment
 from deployments.runtimes.docker import survey
 from deployments.runtimes.docker.addresses import EngineAddress
 from deployments.runtimes.docker.survey import EngineSurvey
+from tests.api.conftest import speak_as
 from tests.factories import (
     Cast,
     make_online_endpoint,
@@ -28,7 +29,7 @@ from tests.factories import (
     make_workspace,
 )
 from tests.studio.conftest import browser_of
-from workspaces.models import Workspace
+from workspaces.models import User, Workspace
 
 HTMX = {"HX-Request": "true"}
 USED, OTHERS, UNUSED = (f"sha256:{letter * 64}" for letter in "abc")
@@ -210,6 +211,23 @@ def test_administrators_remove_unused_images_and_owners_do_not(
     assert store.kept == {USED, OTHERS}
 
 
+def test_the_api_lists_a_workspaces_images_and_lets_administrators_remove_unused_ones(
+    cast: Cast, bob: Client, admin: Client, store: Store
+) -> None:
+    deployed(cast.workspace, USED)
+    told = speak_as(cast.bob, cast.workspace).get("images").json["value"]
+    assert [(image["key"], image["sizeBytes"], image["isUsed"]) for image in told] == [
+        ("k1", 300 * 1024**2, True)
+    ]
+    assert told[0]["madeFor"] == ["churn / blue", "sklearn:1"]
+    assert speak_as(cast.alice, cast.workspace).post("images/removeUnused").status == 403
+    root = speak_as(User.objects.get(username="root"), cast.workspace)
+    assert len(root.get("images").json["value"]) == 3
+    removed = root.post("images/removeUnused").json
+    assert [image["key"] for image in removed["removed"]] == ["k2", "k3"]
+    assert removed["removedBytes"] == 300 * 1024**2
+
+
 def test_images_are_not_removed_from_an_engine_that_is_away(
     admin: Client, answers: dict[str, str], store: Store, url: Callable[[str], str]
 ) -> None:
@@ -227,7 +245,7 @@ def test_the_command_removes_them_too_and_says_so_without_containers(
     deployed(cast.workspace, USED)
     said = StringIO()
     call_command("remove_unused_images", stdout=said)
-    assert said.getvalue().split() == ["k2", "k3", "2", "removed."]
+    assert said.getvalue().split() == ["k2", "210", "MB", "k3", "105", "MB", "2", "removed."]
     settings.DEPLOYMENT_RUNTIME = "process"
     with pytest.raises(CommandError, match="runs no containers"):
         call_command("remove_unused_images", stdout=said)

@@ -19,6 +19,6 @@ class Command(BaseCommand):
             removed = remove_unused_images(by=administrator())
         except UserError as error:
             raise CommandError(error.message) from error
-        for key in removed:
-            self.stdout.write(key)
+        for key, size_bytes in removed.items():
+            self.stdout.write(f"{key}  {size_bytes / 1e6:,.0f} MB")
         self.stdout.write(f"{len(removed)} removed.")
