@@ -257,12 +257,12 @@ def test_the_activity_shows_what_changed(
 def test_the_activity_of_an_earlier_endpoint_of_that_name_is_not_shown(
     alice: Client, cast: Cast, endpoint: OnlineEndpoint
 ) -> None:
-    old = record(cast.workspace, "old verb", endpoint, by=cast.alice, endpoint_name="churn")
+    old = record(cast.workspace, "retire it", endpoint, by=cast.alice, endpoint_name="churn")
     old.at = endpoint.created_at.replace(year=2020)
     old.save()
-    assert "old verb" not in words(alice.get(url(endpoint, "endpoint_activity")))
+    assert "retired it" not in words(alice.get(url(endpoint, "endpoint_activity")))
     everything = reverse("studio:activity", args=[cast.workspace.name])
-    assert "old verb" in words(alice.get(everything))
+    assert "retired it" in words(alice.get(everything))
 
 
 def test_changes_are_told_by_the_path_of_the_field() -> None:
