@@ -43,6 +43,15 @@ class Body:
 
         return self._value(name, default, check, "a whole number")
 
+    def amount(self, name: str, default: float) -> float:
+        """A number from 0 on."""
+
+        def check(value: Any) -> bool:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return is_number and 0 <= value < 2**60
+
+        return self._value(name, default, check, "a number from 0 on")
+
     def share(self, name: str, default: float) -> float:
         """A number from 0 to 1."""
 

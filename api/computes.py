@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from rest_framework.request import Request
@@ -12,12 +13,13 @@ from rest_framework.response import Response
 
 from api.arm import ArmView, Json, page, system_data, type_of, word_of
 from api.bodies import Body, iso_duration
+from api.compute_engines import get_compute, parse_place, present_place
 from api.operations import Ticket, started
 from api.resource_identity import parse_identity, present_identity
 from deployments.computes import change_compute, delete_compute
 from workspaces.computes import ComputeSpec, create_compute, find_compute, spec_of
-from workspaces.errors import Conflict, NotFound, UserError
-from workspaces.models import Compute, Workspace
+from workspaces.errors import Conflict, UserError
+from workspaces.models import Compute, User
 
 KINDS: dict[str, str] = {
     "AmlCompute": Compute.Kind.AMLCOMPUTE,
@@ -41,7 +43,7 @@ class ComputeList(ArmView):
 
     def get(self, request: Request) -> Response:
         rows = self.workspace.computes.select_related("workspace", "instance_type", "created_by")
-        return page(request, rows, present)
+        return page(request, rows.prefetch_related("engines"), partial(present, to=self.caller))
 
 
 class ComputeDetail(ArmView):
@@ -53,7 +55,7 @@ class ComputeDetail(ArmView):
     }
 
     def get(self, request: Request, compute: str) -> Response:
-        return Response(present(_get(self.workspace, compute)))
+        return Response(present(get_compute(self.workspace, compute), to=self.caller))
 
     def put(self, request: Request, compute: str) -> Response:
         """The whole wish; what can never change need not be repeated."""
@@ -75,7 +77,7 @@ class ComputeDetail(ArmView):
 
     def patch(self, request: Request, compute: str) -> Response:
         """What the body mentions, such as the number of nodes; tags key by key."""
-        current = _get(self.workspace, compute)
+        current = get_compute(self.workspace, compute)
         wanted = parse(self.body(), spec_of(current), merges=True)
         return self._written(change_compute(current, wanted, by=self.caller))
 
@@ -99,7 +101,8 @@ class ComputeDetail(ArmView):
 
     def _written(self, compute: Compute, *, status: int = 200) -> Response:
         ticket = Ticket("compute", is_delete=False, pk=compute.pk)
-        told = present(compute)
+        fresh = find_compute(self.workspace, compute.name) or compute
+        told = present(fresh, to=self.caller)
         # A client of a Kubernetes compute takes every property there for one of the cluster's.
         return started(
             self.request, self.workspace, ticket, told, status=status, tells_address=False
@@ -111,7 +114,7 @@ class NodeList(ArmView):
 
     def post(self, request: Request, compute: str) -> Response:
         """No nodes: they come with jobs, and this version runs none."""
-        _get(self.workspace, compute)
+        get_compute(self.workspace, compute)
         return Response({"nodes": []})
 
 
@@ -148,12 +151,14 @@ def parse(values: Mapping[str, Any], base: ComputeSpec, *, merges: bool = False)
             "defaultInstanceType", base.default_instance_type, longest=60
         ),
         instance_types=inner.mapping("instanceTypes", base.instance_types),
+        **parse_place(inner, base),
     )
     body.finish()
     return wanted
 
 
-def present(compute: Compute) -> Json:
+def present(compute: Compute, *, to: User | None) -> Json:
+    """As this user may see it: addresses of engines are for administrators."""
     outer: Json = {
         "computeType": word_of(KINDS, compute.kind),
         "computeLocation": compute.location,
@@ -174,6 +179,7 @@ def present(compute: Compute) -> Json:
                 "namespace": compute.namespace,
                 "defaultInstanceType": compute.default_instance_type or None,
                 "instanceTypes": compute.instance_types,
+                **present_place(compute, to=to),
             },
         }
     told: Json = {
@@ -224,17 +230,8 @@ def _present_cluster(compute: Compute) -> Json:
     return told
 
 
-def _get(workspace: Workspace, name: str) -> Compute:
-    found = find_compute(workspace, name)
-    if found is None:
-        raise NotFound(
-            f"There is no compute '{name}' in workspace '{workspace.name}'.", target="compute"
-        )
-    return found
-
-
 def _kept(compute: Compute) -> ComputeSpec:
-    """What a PUT need not repeat: what never changes."""
+    """What a PUT need not repeat: what never changes, and where it runs deployments, of which Azure knows nothing."""
     current = spec_of(compute)
     return replace(
         ComputeSpec(name=current.name),
@@ -244,6 +241,8 @@ def _kept(compute: Compute) -> ComputeSpec:
         tier=current.tier,
         resource_id=current.resource_id,
         namespace=current.namespace,
+        runtime=current.runtime,
+        engines=current.engines,
     )
 
 

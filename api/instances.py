@@ -24,7 +24,7 @@ class InstanceList(ArmView):
     def get(self, request: Request, endpoint: str, deployment: str) -> Response:
         """All of them: a deployment has few."""
         found = find_deployment(self.workspace, endpoint, deployment)
-        rows = found.instances.select_related("revision__instance_type")
+        rows = found.instances.select_related("revision__instance_type", "revision__compute")
         usage = latest_usage(found)
         return Response({"value": [present(row, usage.get(row.name)) for row in rows]})
 
@@ -93,6 +93,7 @@ def present(row: Instance, usage: Latest | None = None) -> Json:
         "createdAt": instant(row.created_at),
     }
     texts = {
+        "compute": row.revision.compute.name if row.revision.compute else "",
         "node": row.node,
         "image": row.revision.image,
         "address": row.address,

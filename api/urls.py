@@ -14,6 +14,7 @@ from api import (
     blobs,
     clouds,
     components,
+    compute_engines,
     computes,
     data,
     datastores,
@@ -45,6 +46,7 @@ WORKSPACE = f"{GROUP}/providers/{PROVIDER}/workspaces/<workspace>"
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/<endpoint>"
 DATASTORE = f"{WORKSPACE}/datastores/<datastore>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<deployment>"
+ENGINES = f"{WORKSPACE}/computes/<compute>/engines"
 INSTANCE = f"{DEPLOYMENT}/instances/<instance>"
 ENVIRONMENT = f"{WORKSPACE}/environments/<name>/versions/<version>"
 PRINCIPAL = f"{WORKSPACE}/servicePrincipals/<client>"
@@ -147,6 +149,10 @@ urlpatterns = [
         computes.NodeList.as_view(),
         "arm-compute-nodes",
     ),
+    arm(ENGINES, compute_engines.EngineList.as_view(), "arm-compute-engines"),
+    arm(f"{ENGINES}/<engine>", compute_engines.EngineDetail.as_view(), "arm-compute-engine"),
+    arm(f"{ENGINES}/<engine>/check", compute_engines.CheckEngine.as_view(), "arm-check-engine"),
+    arm(f"{ENGINES}/<engine>/drain", compute_engines.DrainEngine.as_view(), "arm-drain-engine"),
     arm(f"{WORKSPACE}/onlineEndpoints", online_endpoints.EndpointList.as_view(), "arm-endpoints"),
     arm(ENDPOINT, online_endpoints.EndpointDetail.as_view(), "arm-endpoint"),
     arm(f"{ENDPOINT}/listKeys", online_endpoints.ListKeys.as_view(), "arm-list-keys"),

@@ -29,7 +29,7 @@ def call(session: Session, method: str, *path: str, body: Any = None) -> Any:
         if answer.status_code >= 400:
             map_error(answer.status_code, answer, {404: ResourceNotFoundError})
             raise HttpResponseError(response=answer)
-        return answer.json() if answer.status_code != 204 else None
+        return answer.json() if answer.content else None
 
 
 def address_of(session: Session, *path: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from api.compute_engines import RUNTIMES
 from api.computes import KINDS, NODE_STATES, SSH_ACCESS, TIERS
 from api.schemas.operations import (
     IDENTITY,
     PAGED,
+    Answer,
+    Operation,
     Routes,
     act,
+    delete,
     listed,
     parameter,
     read,
     resource,
     start_delete,
     start_write,
+    write,
 )
 from api.schemas.shapes import (
     Json,
@@ -25,6 +30,7 @@ from api.schemas.shapes import (
     instant,
     items,
     mapping,
+    number,
     or_null,
     record,
     text,
@@ -46,6 +52,22 @@ NODES_NOW: Json = {
     "nodeStateCounts": record(optional={f"{state}NodeCount": whole() for state in NODE_STATES}),
 }
 INSTANCE_TYPES = mapping(anything(), "Of a Kubernetes cluster: name → nodeSelector and resources.")
+ENGINE_WISH: Json = {
+    "url": text("unix:///path, tcp://host:port or ssh://user@host; told to administrators alone."),
+    "certPath": text("Folder with ca.pem, cert.pem and key.pem on the portal's machine."),
+    "tlsVerify": flag(),
+    "maxCores": number("What instances may take there together; 0 or absent for all there is."),
+    "maxMemoryBytes": number("The same of memory."),
+    "isSchedulable": flag("Whether new instances may go there."),
+}
+PLACE = record(
+    optional={
+        "runtime": choice(
+            RUNTIMES, "Empty: docker where it has engines, else the installation's."
+        ),
+        "engines": items(record({"name": text()}, ENGINE_WISH)),
+    }
+)
 CLUSTER: Json = {
     "vmSize": text("An instance type."),
     "vmPriority": choice(TIERS),
@@ -55,6 +77,7 @@ CLUSTER: Json = {
     "namespace": text("Of a Kubernetes cluster."),
     "defaultInstanceType": text("Of a Kubernetes cluster."),
     "instanceTypes": INSTANCE_TYPES,
+    "portico": PLACE,
 }
 SENT = Named(
     "ComputeWrite",
@@ -114,6 +137,30 @@ DETACH = parameter(
 )
 NODES = Named("Nodes", record({"nodes": items(anything())}))
 
+ENGINE = Named(
+    "ComputeEngine",
+    record(
+        {
+            "name": text(),
+            "isSchedulable": flag(),
+            "answers": flag(),
+            "reason": text("Why it does not answer, told to administrators."),
+        },
+        {
+            **{name: shape for name, shape in ENGINE_WISH.items() if name != "isSchedulable"},
+            "version": text(),
+            "cores": number("What instances may have there together."),
+            "memoryBytes": whole(),
+            "takenCores": number("What instances of this installation hold."),
+            "takenMemoryBytes": whole(),
+            "containers": whole("Of this installation."),
+        },
+    ),
+)
+ENGINE_WRITE = Named("ComputeEngineWrite", record(optional=ENGINE_WISH))
+DRAINED = Named("DrainedEngine", record({"name": text(), "instances": whole("On it now.")}))
+DRAIN = "Closes it for new instances and replaces those that are on it elsewhere, one by one."
+
 ROUTES: Routes = {
     "arm-computes": {"GET": listed("List computes", COMPUTE, query=PAGED)},
     "arm-compute": {
@@ -121,6 +168,21 @@ ROUTES: Routes = {
         "PUT": start_write("Create or replace a compute", SENT, COMPUTE, creates=True),
         "PATCH": start_write("Change a compute", SENT, COMPUTE),
         "DELETE": start_delete("Delete or detach a compute", query=(DETACH,)),
+    },
+    "arm-compute-engines": {"GET": listed("List the engines of a compute", ENGINE, query=())},
+    "arm-compute-engine": {
+        "GET": read("Get an engine of a compute", ENGINE),
+        "PUT": write("Add or replace an engine of a compute", ENGINE_WRITE, ENGINE, creates=True),
+        "PATCH": write("Change an engine of a compute", ENGINE_WRITE, ENGINE),
+        "DELETE": delete("Remove an engine from a compute"),
+    },
+    "arm-check-engine": {"POST": act("Ask an engine of a compute now", ENGINE)},
+    "arm-drain-engine": {
+        "POST": Operation(
+            "Drain an engine of a compute",
+            {202: Answer(DRAINED, description="It is wanted.")},
+            description=DRAIN,
+        )
     },
     "arm-compute-nodes": {"POST": act("List the nodes of a compute", NODES)},
 }

@@ -37,6 +37,7 @@ INSTANCE = Named(
             "createdAt": instant(),
         },
         {
+            "compute": text("The attached compute whose engines run it."),
             "node": text("The engine, where there are several."),
             "image": text("The image's identity on the engine."),
             "address": text("unix:<path> or <host>:<port>; absent while it is not in the routes."),

@@ -29,6 +29,27 @@ def create_compute(
     return _outcome(session, poller, f"Creating compute '{compute.name}'", no_wait)
 
 
+def attach_compute(
+    session: Session,
+    file: str | None,
+    sets: list[Edit] | None,
+    no_wait: bool,
+    runtime: str | None,
+    **flags: Any,
+) -> Any:
+    if file is None and not flags["name"]:
+        raise UsageFault("Describe the compute: --name, or --file with a YAML.")
+    if file is None:
+        flags["type"] = flags["type"] or "kubernetes"
+    compute = load_entity(load_compute, file, flags, sets)
+    if runtime is not None:
+        # The SDK hands over the properties of a cluster that it does not know.
+        place = compute.properties.setdefault("portico", {})
+        place["runtime"] = runtime
+    poller = session.ml.compute.begin_attach(compute)
+    return _outcome(session, poller, f"Attaching compute '{compute.name}'", no_wait)
+
+
 def update_compute(
     session: Session,
     name: str,

@@ -12,6 +12,7 @@ GROUPS = {
     "ml workspace": "Workspaces: what you are a member of.",
 }
 RESOURCE, JOB = "cli.ml.resources#", "cli.ml.jobs#"
+ENGINES = "cli.ml.compute_engines#"
 COMPUTE_COLUMNS = {
     "Name": "name",
     "Type": "type",
@@ -19,6 +20,15 @@ COMPUTE_COLUMNS = {
     "Min": "min_instances",
     "Max": "max_instances",
     "State": "provisioning_state",
+}
+ENGINE_COLUMNS = {
+    "Name": "name",
+    "Answers": "answers",
+    "Schedulable": "isSchedulable",
+    "Cores": "cores",
+    "TakenCores": "takenCores",
+    "Containers": "containers",
+    "Reason": "reason",
 }
 DATASTORE_COLUMNS = {"Name": "name", "Type": "type", "Container": "container_name"}
 JOB_COLUMNS = {
@@ -35,6 +45,21 @@ MIN = argument("min_instances", help="Fewest nodes.", type=int)
 MAX = argument("max_instances", help="Most nodes.", type=int)
 IDLE = argument("idle_time_before_scale_down", help="Seconds before an idle node goes.", type=int)
 FILE = required(a.FILE)
+ENGINE_NAME = required(argument("engine", "--engine", "-e", help="Its name in the compute."))
+ENGINE_URL = argument("url", help="unix:///path, tcp://host:port or ssh://user@host.")
+ENGINE_FACTS = (
+    argument(
+        "cert_path",
+        help="Folder on the portal's machine with ca.pem, cert.pem and key.pem, for tcp behind TLS.",
+    ),
+    argument("max_cores", help="What instances may take there together; 0 for all.", type=float),
+    argument("max_memory_gib", help="The same of memory, in GiB; 0 for all.", type=float),
+    argument(
+        "schedulable",
+        help="true or false: whether new instances go there.",
+        choices=("true", "false"),
+    ),
+)
 JOB_NAME = a.name_required("job")
 
 COMMANDS = (
@@ -58,6 +83,32 @@ COMMANDS = (
         columns=COMPUTE_COLUMNS,
         examples=(
             "A cluster: portico ml compute create -n my-cluster --type amlcompute --min-instances 0 --max-instances 2",
+        ),
+    ),
+    Command(
+        "ml compute attach",
+        "Attach a compute, on which the deployments of endpoints that name it run.",
+        f"{RESOURCE}attach_compute",
+        (
+            a.name("compute"),
+            argument("type", "--type", "-t", help="kubernetes, the default."),
+            a.FILE,
+            argument("resource_id", help="Id of a cluster elsewhere; kept."),
+            argument("namespace", help="Namespace of the cluster; kept."),
+            argument(
+                "runtime",
+                help="Portico's own: what deployments run on, where the installation's choice is not right.",
+                choices=("process", "docker"),
+            ),
+            a.DESCRIPTION,
+            a.TAGS,
+            a.SETS,
+            a.NO_WAIT,
+        ),
+        columns=COMPUTE_COLUMNS,
+        examples=(
+            "Containers of a machine: portico ml compute attach -n box, then portico ml compute attach-engine -n box "
+            "-e first --url ssh://me@10.0.0.7",
         ),
     ),
     Command(
@@ -93,6 +144,49 @@ COMMANDS = (
         "List the nodes of a compute.",
         f"{RESOURCE}list_nodes",
         (a.name_required("compute"),),
+    ),
+    Command(
+        "ml compute list-engines",
+        "List the Docker engines of an attached compute, with what each has and holds.",
+        f"{ENGINES}list_all",
+        (a.name_required("compute"),),
+        columns=ENGINE_COLUMNS,
+    ),
+    Command(
+        "ml compute attach-engine",
+        "Add a Docker engine to an attached compute; for administrators.",
+        f"{ENGINES}attach",
+        (a.name_required("compute"), ENGINE_NAME, required(ENGINE_URL), *ENGINE_FACTS),
+        columns=ENGINE_COLUMNS,
+    ),
+    Command(
+        "ml compute update-engine",
+        "Change an engine, or close it for new instances; for administrators.",
+        f"{ENGINES}update",
+        (a.name_required("compute"), ENGINE_NAME, ENGINE_URL, *ENGINE_FACTS),
+        columns=ENGINE_COLUMNS,
+    ),
+    Command(
+        "ml compute check-engine",
+        "Ask an engine now whether it is there.",
+        f"{ENGINES}check",
+        (a.name_required("compute"), ENGINE_NAME),
+        columns=ENGINE_COLUMNS,
+    ),
+    Command(
+        "ml compute drain-engine",
+        "Close an engine for new instances, and replace those on it elsewhere; for administrators.",
+        f"{ENGINES}drain",
+        (a.name_required("compute"), ENGINE_NAME),
+        columns={"Name": "name", "Instances": "instances"},
+        question="Replace all instances on engine {engine} of the compute '{name}'?",
+    ),
+    Command(
+        "ml compute detach-engine",
+        "Remove an engine on which nothing runs; for administrators.",
+        f"{ENGINES}detach",
+        (a.name_required("compute"), ENGINE_NAME),
+        question="Remove engine {engine} from the compute '{name}'?",
     ),
     Command(
         "ml compute list-sizes",

@@ -30,6 +30,7 @@ from tests.factories import (
     make_compute,
     make_data,
     make_deployment,
+    make_engines,
     make_environment,
     make_model,
     make_online_endpoint,
@@ -105,6 +106,14 @@ ROUTES = [
     Route("PUT", "computes/fresh", 201, 403, {}),
     Route("PATCH", "computes/cpu", 200, 403, {"tags": {"a": "b"}}),
     Route("POST", "computes/cpu/listNodes", 200, 403),
+    Route("GET", "computes/edge/engines", 200, 200),
+    Route("GET", "computes/edge/engines/a", 200, 200),
+    # Owners neither: an address is root on its host.
+    Route("PUT", "computes/edge/engines/a", 403, 403, {"url": "unix:///elsewhere.sock"}),
+    Route("PATCH", "computes/edge/engines/a", 403, 403, {"maxCores": 1}),
+    Route("DELETE", "computes/edge/engines/a", 403, 403),
+    Route("POST", "computes/edge/engines/a/check", 200, 403),
+    Route("POST", "computes/edge/engines/a/drain", 403, 403),
     Route("DELETE", "computes/cpu", 202, 403),
     Route("GET", "batchEndpoints", 200, 200),
     Route("GET", "batchEndpoints/nightly", 200, 200),
@@ -242,6 +251,7 @@ def make_things(cast: Cast) -> None:
     make_data(cast.workspace)
     make_component(cast.workspace)
     make_compute(cast.workspace, "cpu")
+    make_engines(make_compute(cast.workspace, "edge", kind="kubernetes"), "a")
     make_batch_endpoint(cast.workspace, "nightly", deployments=["blue", "green"])
     make_batch_endpoint(cast.workspace, "weekly")
     churn = make_online_endpoint(cast.workspace, "churn", traffic={"blue": 100})

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.api.conftest import Api
-from tests.factories import Cast, make_compute
+from tests.api.conftest import Api, speak_as
+from tests.factories import Cast, make_compute, make_deployment, make_online_endpoint, make_user
 from workspaces.models import Activity, Compute
 
 # As azure-ai-ml 1.35.2 sends it (wire 11).
@@ -229,3 +229,77 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(alice: Api, cast: Cast) 
     assert names == sorted(names)
     assert len(names) == 6
     assert len(alice.get("computes?count=4").json["value"]) == 4
+
+
+@pytest.fixture
+def admin(cast: Cast) -> Api:
+    """Of the installation, and no member."""
+    return speak_as(make_user("olga", is_superuser=True), cast.workspace)
+
+
+def place(runtime: str = "docker", **engine: Any) -> dict[str, Any]:
+    """A body that says where deployments run."""
+    wish = {"runtime": runtime, "engines": [{"name": "a", "url": "unix:///a.sock", **engine}]}
+    return {"properties": {**KUBERNETES["properties"], "properties": {"portico": wish}}}
+
+
+def test_an_administrator_says_where_a_compute_runs_and_members_see_no_address(
+    alice: Api, bob: Api, admin: Api
+) -> None:
+    assert alice.put("computes/edge", place()).status == 403
+    assert admin.put("computes/edge", place(maxCores=2, maxMemoryBytes=2**33)).status == 201
+    told = {"name": "a", "isSchedulable": True, "maxCores": 2.0, "maxMemoryBytes": 2**33}
+    shown = bob.get("computes/edge").json["properties"]["properties"]["portico"]
+    assert shown == {"runtime": "docker", "engines": [told]}
+    assert bob.get("computes").json["value"][0]["properties"]["properties"]["portico"] == shown
+    whole = admin.get("computes/edge").json
+    assert whole["properties"]["properties"]["portico"]["engines"] == [
+        {**told, "url": "unix:///a.sock"}
+    ]
+
+    # What Azure's clients hand back whole changes nothing, with an address or without.
+    for api in (alice, admin):
+        seen = api.get("computes/edge").json
+        assert api.put("computes/edge", {**seen, "tags": {"by": "all"}}).status == 200
+    plain = {"computeType": "Kubernetes", "resourceId": KUBERNETES["properties"]["resourceId"]}
+    assert admin.put("computes/edge", {"properties": plain}).status == 200
+    assert admin.get("computes/edge").json["properties"]["properties"]["portico"]["engines"] == [
+        {**told, "url": "unix:///a.sock"}
+    ]
+
+
+def test_engines_come_change_and_go_one_by_one(alice: Api, bob: Api, admin: Api) -> None:
+    alice.put("computes/edge", KUBERNETES)
+    made = admin.put("computes/edge/engines/far", {"url": "unix:///nowhere/far.sock"})
+    assert (made.status, made.json["answers"]) == (201, False)
+    assert "No such file" in made.json["reason"]
+    assert bob.get("computes/edge/engines/far").json["reason"] == ""
+    assert bob.get("computes/edge/engines").json["value"] == [
+        {"name": "far", "isSchedulable": True, "answers": False, "reason": ""}
+    ]
+    changed = admin.patch("computes/edge/engines/FAR", {"isSchedulable": False, "maxCores": 4})
+    assert (changed.json["isSchedulable"], changed.json["maxCores"]) == (False, 4.0)
+    changed = admin.patch("computes/edge/engines/far", {"maxCores": 0})
+    assert "maxCores" not in changed.json
+    assert admin.post("computes/edge/engines/far/check").json["answers"] is False
+    drained = admin.post("computes/edge/engines/far/drain")
+    assert (drained.status, drained.json) == (202, {"name": "far", "instances": 0})
+
+    wrong = admin.put("computes/edge/engines/b", {"url": "http://x"})
+    assert (wrong.status, wrong.error["target"]) == (400, "engines.b.url")
+    missing = admin.post("computes/edge/engines/b/check")
+    assert (missing.status, missing.error["message"]) == (
+        404,
+        "Compute 'edge' has no engine 'b'; its engines are: far.",
+    )
+    assert admin.delete("computes/edge/engines/far").status == 200
+    assert admin.delete("computes/edge/engines/far").status == 204
+
+
+def test_a_compute_with_deployments_stays(alice: Api, cast: Cast) -> None:
+    alice.put("computes/edge", KUBERNETES)
+    endpoint = make_online_endpoint(cast.workspace, "churn", compute="edge")
+    make_deployment(endpoint, "blue")
+    reply = alice.delete("computes/edge")
+    assert (reply.status, reply.error["target"]) == (409, "compute")
+    assert "churn/blue" in reply.error["message"]

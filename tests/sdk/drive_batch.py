@@ -11,6 +11,7 @@ from azure.ai.ml.entities import (
     CodeConfiguration,
     Environment,
     KubernetesCompute,
+    KubernetesOnlineEndpoint,
     Model,
 )
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
@@ -27,6 +28,18 @@ min_instances: 0
 max_instances: 2
 idle_time_before_scale_down: 180
 tier: low_priority
+"""
+EDGE = """
+$schema: https://azuremlschemas.azureedge.net/latest/kubernetesCompute.schema.json
+name: sdk-edge
+type: kubernetes
+properties:
+  portico:
+    runtime: docker
+    engines:
+    - name: first
+      url: unix:///nowhere/first.sock
+      maxCores: 4
 """
 DEPLOYMENT = """
 $schema: https://azuremlschemas.azureedge.net/latest/modelBatchDeployment.schema.json
@@ -101,6 +114,33 @@ ml.compute.begin_attach(KubernetesCompute(name="sdk-k8s", namespace="scoring")).
 attached = ml.compute.get("sdk-k8s")
 assert (attached.type.lower(), attached.namespace) == ("kubernetes", "scoring")
 assert ml.compute.begin_attach(attached).result().namespace == "scoring"
+
+# Where deployments run, which Azure does not know, goes there and back in its own classes.
+edge = ml.compute.begin_attach(load_compute(write("edge.yml", EDGE))).result()
+place = {
+    "runtime": "docker",
+    "engines": [
+        {
+            "name": "first",
+            "isSchedulable": True,
+            "maxCores": 4.0,
+            "url": "unix:///nowhere/first.sock",
+        }
+    ],
+}
+assert edge.properties["portico"] == place, edge.properties
+edge.properties["portico"]["engines"][0]["isSchedulable"] = False
+assert (
+    not ml.compute.begin_update(edge).result().properties["portico"]["engines"][0]["isSchedulable"]
+)
+wanted = KubernetesOnlineEndpoint(name="sdk-on-edge", compute="sdk-edge", auth_mode="key")
+on_edge = ml.online_endpoints.begin_create_or_update(wanted).result()
+assert (type(on_edge).__name__, on_edge.compute.rpartition("/")[2]) == (
+    "KubernetesOnlineEndpoint",
+    "sdk-edge",
+)
+ml.online_endpoints.begin_delete("sdk-on-edge").result()
+ml.compute.begin_delete("sdk-edge", action="Detach").result()
 assert {"sdk-cpu", "sdk-yaml", "sdk-k8s"} <= {row.name for row in ml.compute.list()}
 clusters = {row.name for row in ml.compute.list(compute_type="amlcompute")}
 assert "sdk-k8s" not in clusters

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -310,3 +310,30 @@ def test_build_contexts_pipeline_components_and_jobs(
     refused = portico("ml", "job", "create", "-f", "job.yml")
     assert (refused.code, "(OperationNotSupported)" in refused.err) == (1, True), refused
     assert portico("logout").code == 0
+
+
+def test_an_attached_compute_gets_and_loses_engines(
+    house: House, portico: Callable[..., Told]
+) -> None:
+    sure = ["--url", house.tls_url, "--token", house.admin_token, "--ca-file", str(house.ca_path)]
+    assert portico("login", *sure).code == 0
+
+    def told(*words: str) -> Any:
+        done = portico("ml", "compute", *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out) if done.out else None
+
+    attached = told("attach", "-n", "cli-edge", "--runtime", "docker")
+    assert (attached["type"], attached["properties"]["portico"]) == (
+        "kubernetes",
+        {"runtime": "docker"},
+    )
+    first = ["-n", "cli-edge", "-e", "first"]
+    made = told("attach-engine", *first, "--url", "unix:///nowhere.sock", "--max-memory-gib", "2")
+    assert (made["answers"], made["maxMemoryBytes"]) == (False, 2 * 2**30)
+    closed = told("update-engine", *first, "--schedulable", "false")
+    assert closed["isSchedulable"] is False
+    (row,) = told("list-engines", "-n", "cli-edge")
+    assert (row["name"], "No such file" in row["reason"]) == ("first", True)
+    assert told("drain-engine", *first, "--yes") == {"name": "first", "instances": 0}
+    assert told("detach-engine", *first, "--yes") is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import closing
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from docker.errors import DockerException
 from requests.exceptions import RequestException
@@ -35,6 +37,9 @@ class EngineSurvey:
 
 def survey(address: EngineAddress, installation: str) -> EngineSurvey:
     """Ask it; each of its three answers may take two seconds."""
+    closed = _closed_door(address)
+    if closed:
+        return EngineSurvey(address.name, address.url, away=closed)
     try:
         with closing(connect(address, timeout_seconds=ANSWER_SECONDS)) as api:
             info = api.info()
@@ -56,8 +61,23 @@ def survey(address: EngineAddress, installation: str) -> EngineSurvey:
 
 def is_there(address: EngineAddress) -> bool:
     """Whether it answers within two seconds."""
+    if _closed_door(address):
+        return False
     try:
         connect(address, timeout_seconds=ANSWER_SECONDS).close()
     except (DockerException, RequestException, OSError):
         return False
     return True
+
+
+def _closed_door(address: EngineAddress) -> str:
+    """Why nobody listens at an address of this machine: docker's SDK would leave a socket behind for that."""
+    if not address.is_local:
+        return ""
+    try:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(ANSWER_SECONDS)
+            door.connect(urlsplit(address.url).path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
