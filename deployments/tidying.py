@@ -42,8 +42,8 @@ def prune_package_cache() -> None:
         logger.info("package cache: %s", told)
 
 
-def remove_unused_images(*, by: User) -> tuple[str, ...]:
-    """Remove at once the images that `tidy` would keep for a week; the keys of those that went.
+def remove_unused_images(*, by: User) -> dict[str, int]:
+    """Remove at once the images that `tidy` would keep for a week; the keys of those that went, with their bytes.
 
     May be repeated. Takes as long as the engine needs to delete them. Raises `Forbidden` unless `by` administers the
     installation, and `UserError` without an engine that answers.
@@ -65,9 +65,10 @@ def remove_unused_images(*, by: User) -> tuple[str, ...]:
             target="images",
             status=503,
         )
+    sizes = images().sizes()
     removed = images().prune(images_in_use(), grace_seconds=FRESH_IMAGES_SPARED.total_seconds())
     logger.info("user %s removed %d unused images", by.pk, len(removed))
-    return removed
+    return {key: sizes.get(key, 0) for key in removed}
 
 
 def environments_in_use() -> set[str]:
