@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.db import connection
@@ -16,7 +16,6 @@ MINUTES_KEPT = timedelta(days=93)
 """As long as Azure keeps metrics (facts 9.2)."""
 HOURS_KEPT = timedelta(days=800)
 SEGMENTS_KEPT = timedelta(days=30)
-DEPLOYMENT_LOG_BYTES = 512 * 1024**2
 BATCH_ROWS = 5000
 
 DELETE_HOURS_SQL = """
@@ -55,30 +54,11 @@ def prune_segments(root: Path, *, before: datetime, in_use: Collection[Path]) ->
     deleted = 0
     for folder in root.glob("*/*/"):
         found = segments.segments(folder)
-        if folder not in in_use and all(_modified(segment.path) < before for segment in found):
+        if folder not in in_use and all(
+            segments.modified(segment.path) < before for segment in found
+        ):
             shutil.rmtree(folder, ignore_errors=True)
             deleted += len(found)
             continue
-        sizes = {segment.path: _size(segment.path) for segment in found}
-        total = sum(sizes.values())
-        for segment in found[:-1]:
-            if _modified(segment.path) >= before and total <= DEPLOYMENT_LOG_BYTES:
-                break
-            segment.path.unlink(missing_ok=True)
-            total -= sizes[segment.path]
-            deleted += 1
+        deleted += segments.drop_oldest(folder, before=before)
     return deleted
-
-
-def _modified(path: Path) -> datetime:
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except FileNotFoundError:
-        return datetime.min.replace(tzinfo=UTC)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -27,6 +27,7 @@ import orjson
 from monitoring.tailing import Mark
 
 SEGMENT_BYTES = 16 * 1024**2
+DEPLOYMENT_LOG_BYTES = 512 * 1024**2
 POSITIONS = "positions.json"
 _PREFIX = b'{"cursor":'
 
@@ -142,6 +143,8 @@ class SegmentWriter:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._file).st_size
         self._begun = now.strftime("%Y%m%d")
+        # Here, and not only when the clock says so: a script can print gigabytes in a minute.
+        drop_oldest(self.folder)
 
     def _reopen(self, segment: Segment) -> None:
         self._file = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -194,6 +197,36 @@ def segments(folder: Path) -> list[Segment]:
         begun_at = datetime.strptime(day + hour, "%Y%m%d%H").replace(tzinfo=UTC)
         found.append(Segment(path, int(first), begun_at))
     return sorted(found, key=lambda segment: segment.first)
+
+
+def drop_oldest(folder: Path, *, before: datetime | None = None) -> int:
+    """Delete a log's oldest segments while it is too large or they end before that time; how many. The newest stays."""
+    found = segments(folder)
+    sizes = {segment.path: _size(segment.path) for segment in found}
+    total, deleted = sum(sizes.values()), 0
+    for segment in found[:-1]:
+        is_old = before is not None and modified(segment.path) < before
+        if not is_old and total <= DEPLOYMENT_LOG_BYTES:
+            break
+        segment.path.unlink(missing_ok=True)
+        total -= sizes[segment.path]
+        deleted += 1
+    return deleted
+
+
+def modified(path: Path) -> datetime:
+    """When a file was last written to; long ago for one that has gone."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def last_cursor(folder: Path) -> int:

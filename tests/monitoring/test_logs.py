@@ -209,9 +209,22 @@ def test_a_log_that_is_too_large_loses_its_oldest_segments(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = segments.segments(folder)[-1].path.stat().st_size
-    monkeypatch.setattr(retention, "DEPLOYMENT_LOG_BYTES", 3 * size)
+    monkeypatch.setattr(segments, "DEPLOYMENT_LOG_BYTES", 3 * size)
     prune(folder)
     assert len(segments.segments(folder)) == 3
+
+
+def test_a_script_that_floods_its_log_does_not_wait_for_the_clock(
+    writer: SegmentWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 100)
+    write(writer, 3)
+    size = segments.segments(writer.folder)[-1].path.stat().st_size
+    monkeypatch.setattr(segments, "DEPLOYMENT_LOG_BYTES", 3 * size)
+    for _ in range(20):
+        write(writer, 3)
+    assert len(segments.segments(writer.folder)) in (3, 4)
+    assert segments.last_cursor(writer.folder) == 63
 
 
 def test_the_newest_segment_stays_while_it_is_written_to(folder: Path) -> None:
