@@ -70,6 +70,13 @@ CARDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
 }
 
 
+# More patience does not help what has ended by itself.
+ENDED = (
+    {"label": "View the log", "kind": "open_log"},
+    {"label": "Edit the environment", "kind": "edit_environment"},
+)
+
+
 @dataclass(frozen=True)
 class Failure:
     """One failed phase: a stable code, one sentence, the lines that show it, and what to do."""
@@ -118,7 +125,8 @@ def from_instance(status: InstanceStatus, phase: str) -> Failure:
     if cause[-1] not in ".!?":
         cause += "."
     details = {} if status.exit_code is None else {"exit code": str(status.exit_code)}
-    return Failure(code, phase, cause, status.evidence, details=details)
+    has_ended = code == "ResourceNotReady" and status.exit_code is not None
+    return Failure(code, phase, cause, status.evidence, ENDED if has_ended else (), details)
 
 
 def never_ready(

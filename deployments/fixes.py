@@ -16,12 +16,11 @@ MOST = 3
 # Where a module that is missing is one of the user's environment, not of a build's.
 IMPORTING = {"UserScriptImportError", "UserScriptInitFailed", "ModelLoadFailed"}
 _MISSING_MODULE = re.compile(r"No module named '([A-Za-z0-9_.]+)'")
-_PACKAGES = "the environment's conda file, requirements or image"
 # kind → what to do where there are no buttons; `{names}` are the options that name the deployment.
 HOW = {
     "add_package": "Add {detail} to the packages of the environment, then update the deployment.",
-    "edit_environment": "{label}: in " + _PACKAGES + ".",
-    "set_pin": "{label}: in the packages of the environment.",
+    "edit_environment": "{label}, then try again.",
+    "set_pin": "{label} in the packages of the environment.",
     "set_python": "{label}: python={detail} in the conda file of the environment.",
     "edit_code": "Correct the scoring script, then update the deployment.",
     "show_template": "A scoring script has 'def init():', which loads the model from the folder that AZUREML_MODEL_DIR "

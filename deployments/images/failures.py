@@ -151,6 +151,15 @@ def registry_of(reference: str) -> str:
     return head if is_host else "docker.io"
 
 
+def other_architecture(reference: str, its: str, ours: str) -> BuildFailure:
+    """An image whose programs the engine's machine does not run."""
+    return BuildFailure(
+        CODE,
+        f"The image {reference} is for {its}, and the engine's machine is {ours}. Name an image for {ours}.",
+        fixes=(_EDIT_IMAGE,),
+    )
+
+
 def no_python(reference: str, *, wanted: str = "", found: Sequence[str] = ()) -> BuildFailure:
     """An image without a Python that a scoring script could run on."""
     if wanted:

@@ -28,7 +28,7 @@ from deployments.images import boxes, engine
 from deployments.images.base import house_base
 from deployments.images.bounds import DiskWatch
 from deployments.images.contexts import ContextBuild, build_context
-from deployments.images.failures import no_python
+from deployments.images.failures import no_python, other_architecture
 from deployments.images.packages import AUTHORITIES, ENVIRONMENT, Installer
 from deployments.images.programs import packed
 from deployments.images.pruning import LABEL, Pruning, own_images, repository_of
@@ -39,6 +39,8 @@ from deployments.images.specification import BuiltImage, ImageSpec, key_of
 
 PRUNE_GRACE_SECONDS = 3600.0
 EVIDENCE_LINES = 12
+# What an engine calls its machine, and what images call it.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def _quiet(line: str) -> None:
@@ -265,6 +267,7 @@ class ImageStore:
         """Look for the Python inside; nothing is added."""
         python = InsidePython("", "")
         if not spec.is_custom:
+            self._require_architecture(name, reference)
             with self._box(reference, work, network=False) as box:
                 found = pythons_in(box)
             if not found:
@@ -272,6 +275,13 @@ class ImageStore:
             python = found[0]
             work.log(f"Scripts run on {python.path}, Python {python.version}")
         return self._settled(work.key, reference, python, warnings)
+
+    def _require_architecture(self, name: str, reference: str) -> None:
+        its = str(self.client.inspect_image(reference).get("Architecture") or "")
+        machine = str(self.client.info().get("Architecture") or "")
+        ours = ARCHITECTURES.get(machine, machine)
+        if its and ours and its != ours:
+            raise BuildFailed(other_architecture(name, its, ours))
 
     def _with_packages(
         self,
@@ -282,6 +292,7 @@ class ImageStore:
         work: _Work,
     ) -> BuiltImage:
         folder = self.records.folder(work.key)
+        self._require_architecture(spec.image, base)
         with self._box(
             base, work, network=not self.settings.packages.offline, is_shared=True
         ) as box:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.failures import Failure, never_ready
+from deployments.failures import Failure, from_instance, never_ready
 from deployments.fixes import fixes_of, in_words
 from deployments.images.failures import dockerfile_failed
 from deployments.models import OnlineDeployment
+from deployments.runtimes import InstanceStatus, Phase
 from tests.factories import make_deployment
 
 BUILDKIT = """\
@@ -69,6 +70,12 @@ def test_a_wrong_port_of_a_custom_container_is_called_so() -> None:
     card = never_ready(8, 9.0, (), found, is_custom=True).as_dict()
     assert "inference_config" in card["cause"] and "init()" not in card["cause"]
     assert card["fixes"][0]["kind"] == "edit_environment"
+
+
+def test_more_patience_is_not_offered_for_a_container_that_ended() -> None:
+    status = InstanceStatus(Phase.EXITED, reason="The container ended with code 0.", exit_code=0)
+    kinds = [fix["kind"] for fix in from_instance(status, "Load model").as_dict()["fixes"]]
+    assert kinds == ["open_log", "edit_environment"]
 
 
 def test_the_evidence_of_a_dockerfile_begins_at_the_step_that_failed() -> None:

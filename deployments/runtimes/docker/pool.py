@@ -112,6 +112,14 @@ class Pool:
                 f"The image {spec.image} is for {image.get('Architecture')}, this installation's inference "
                 f"server for {ours}. Use an image for {ours}.",
             )
+        config = image.get("Config") or {}
+        has_command = spec.command or config.get("Cmd") or config.get("Entrypoint")
+        if spec.is_custom and not has_command:
+            raise StartRefused(
+                "BadArgument",
+                "The image has neither CMD nor ENTRYPOINT, so there is nothing to start. Give it the command of its "
+                "server, in a Dockerfile.",
+            )
         return image
 
     def _carry(self, image: str, target: Engine) -> bool:
