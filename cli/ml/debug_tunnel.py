@@ -93,8 +93,10 @@ def _lead(session: Session, near: socket.socket, path: tuple[str, ...]) -> None:
                 threading.Thread(target=_bring_there, args=(near, far), daemon=True).start()
                 _bring_back(far, near)
         except ConnectionClosed as error:
-            reason = error.rcvd.reason if error.rcvd else "the connection to the portal was lost"
-            _tell(f"A debugger was cut off: {reason}")
+            if error.sent is not None and error.rcvd_then_sent is False:
+                return  # the debugger has detached, which closed our side first
+            reason = error.rcvd.reason if error.rcvd is not None else ""
+            _tell(f"A debugger was cut off: {reason or 'the connection to the portal was lost'}")
         except (OSError, WebSocketException) as error:
             _tell(f"The portal cannot be reached: {error}")
 
