@@ -20,7 +20,7 @@ from tests.cli.local_user import Local
 from tests.debugger_client import debugger
 
 # The SDK's own warnings tell nothing of ours.
-pytestmark = [pytest.mark.real, pytest.mark.sdk, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 SCRIPT = """
 import json, os, sys
