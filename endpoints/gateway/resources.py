@@ -18,6 +18,11 @@ EXTENSION = "type.googleapis.com/envoy.extensions."
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 MIRRORED_HEADER = "x-gw-mirrored"
+# A model shares its host name, which cookies and these promises go by, with the studio and with other models.
+FOR_THE_WHOLE_HOST = [
+    *("alt-svc", "clear-site-data", "nel", "public-key-pins", "report-to", "reporting-endpoints"),
+    *("service-worker-allowed", "set-cookie", "set-cookie2", "strict-transport-security"),
+]
 AML_TOKEN = "aml_token"
 AAD_TOKEN = "aad_token"
 
@@ -140,6 +145,7 @@ def route_configuration(endpoint: EndpointRoute) -> Resource:
         "request_body_buffer_limit": RETRY_BUFFER_BYTES,
         "metadata": {"filter_metadata": {"gw": {"endpoint": endpoint.name}}},
         "request_headers_to_remove": [MIRRORED_HEADER],
+        "response_headers_to_remove": FOR_THE_WHOLE_HOST,
         "response_headers_to_add": [
             # The instance's own value wins: it knows the caller's deprecated x-ms-request-id.
             header_to_set("x-ms-request-id", "%REQUEST_HEADER(X-REQUEST-ID)%", "ADD_IF_ABSENT"),

@@ -165,15 +165,15 @@ def test_the_metadata_of_a_cloud_is_out_of_reach(
     """Whoever asks there gets the credentials of the machine."""
     if os.geteuid() != 0:
         pytest.skip("the firewall is root's")
-    metadata = f"169.254.77.{os.getpid() % 250 + 1}"
-    subprocess.run(["ip", "address", "add", f"{metadata}/32", "dev", "lo"], check=True)
-    try:
-        with listening(metadata) as port:
-            with socket.create_connection((metadata, port), 2):
-                pass
-            assert not reaches(stand, running.name, f"{metadata}:{port}")
-    finally:
-        subprocess.run(["ip", "address", "delete", f"{metadata}/32", "dev", "lo"], check=True)
+    for metadata in (f"169.254.77.{os.getpid() % 250 + 1}", "100.100.100.200", "168.63.129.16"):
+        subprocess.run(["ip", "address", "add", f"{metadata}/32", "dev", "lo"], check=True)
+        try:
+            with listening(metadata) as port:
+                with socket.create_connection((metadata, port), 2):
+                    pass
+                assert not reaches(stand, running.name, f"{metadata}:{port}")
+        finally:
+            subprocess.run(["ip", "address", "delete", f"{metadata}/32", "dev", "lo"], check=True)
 
 
 def test_a_container_ended_by_hand_is_told_and_starts_again(

@@ -22,7 +22,11 @@ TO_THIS_MACHINE = (
     ("filter", "INPUT", "!", "-p", "tcp"),
 )
 # Before anybody gives them another destination. Names may be asked for: some clouds do that at the same address.
-TO_METADATA = (("raw", "PREROUTING", "-d", "169.254.0.0/16", "-p", "tcp", "!", "--dport", "53"),)
+# Link-local of nearly all; then Alibaba's, Azure's own ("wire server") and Oracle's.
+METADATA = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
+TO_METADATA = tuple(
+    ("raw", "PREROUTING", "-d", place, "-p", "tcp", "!", "--dport", "53") for place in METADATA
+)
 
 Rule = tuple[str, ...]
 

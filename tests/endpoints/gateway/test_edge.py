@@ -258,3 +258,11 @@ def test_people_read_a_page_and_programs_json_while_the_portal_is_down(stage: St
     assert "Deployed models keep answering" in page.text
     answer = httpx.get(f"{url}healthz", timeout=20)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ServiceUnavailable")
+
+
+def test_a_model_does_not_speak_for_the_host_that_it_shares_with_the_studio(stage: Stage) -> None:
+    stage.publish_one("neighbour")
+    said = "set-cookie=sessionid strict-transport-security=max-age clear-site-data=cookies x-own=1"
+    answer = stage.client.post("/neighbour/score", headers={"x-do": f"status 200 {said}"})
+    assert (answer.status_code, answer.headers["x-own"]) == (200, "1")
+    assert not {word.partition("=")[0] for word in said.split()[:-1]} & set(answer.headers)
