@@ -17,7 +17,16 @@ FLUSH_SECONDS = 0.5
 HISTORY = 11
 
 
-def enter(operation: Operation, name: str, *, deadline_seconds: float | None = None) -> Phase:
+FOUND = "found"
+
+
+def enter(
+    operation: Operation,
+    name: str,
+    *,
+    deadline_seconds: float | None = None,
+    build_kind: str = "",
+) -> Phase:
     """The running phase `name`, begun now if it was not; the phase before it has succeeded."""
     now = timezone.now()
     phase, is_new = Phase.objects.get_or_create(
@@ -25,7 +34,8 @@ def enter(operation: Operation, name: str, *, deadline_seconds: float | None = N
         name=name,
         defaults={
             "started_at": now,
-            "expected_seconds": expected_seconds(operation, name),
+            "expected_seconds": expected_seconds(operation, name, build_kind=build_kind),
+            "build_kind": build_kind,
             "deadline_at": now + timedelta(seconds=deadline_seconds) if deadline_seconds else None,
         },
     )
@@ -45,11 +55,17 @@ def finish(operation: Operation, state: str, failure: dict[str, object] | None =
     )
 
 
-def expected_seconds(operation: Operation, name: str) -> float | None:
-    """Median of the last runs of this phase for the same kind of operation in the workspace."""
+def note_found(phase: Phase) -> None:
+    """It had been built before: how long that took tells nothing of builds."""
+    Phase.objects.filter(pk=phase.pk).update(build_kind=FOUND)
+
+
+def expected_seconds(operation: Operation, name: str, *, build_kind: str = "") -> float | None:
+    """Median of the last runs of this phase for the same kind of operation, and of build, in the workspace."""
     rows = Phase.objects.filter(
         name=name,
         state=Phase.State.SUCCEEDED,
+        build_kind=build_kind,
         operation__kind=operation.kind,
         operation__deployment__endpoint__workspace=operation.deployment.endpoint.workspace_id,
     ).order_by("-started_at")[:HISTORY]

@@ -145,7 +145,9 @@ def _provision(
     for name, act in early:
         if name in done:
             continue
-        phases.enter(operation, name)
+        is_build = name == Phase.Name.BUILD_ENVIRONMENT
+        kind = staging.kind_of_build(revision) if is_build else ""
+        phases.enter(operation, name, build_kind=kind)
         act()
         if lost.is_set():
             return Step(again_in_seconds=SOON)
@@ -191,7 +193,9 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
         ) from None
     finally:
         log.flush()
-    fresh = [*staging.environment_warnings(revision), *built]
+    if built.was_cached:
+        phases.note_found(phase)
+    fresh = [*staging.environment_warnings(revision), *built.warnings]
     merged = [*revision.warnings, *(text for text in fresh if text not in revision.warnings)]
     if merged != revision.warnings:
         Revision.objects.filter(pk=revision.pk).update(warnings=merged)

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
@@ -216,14 +216,35 @@ def image_spec(revision: Revision) -> ImageSpec:
     )
 
 
-def build(revision: Revision, log: Log, cancel: Cancel) -> list[str]:
-    """Make what its instances run in, and note an image in the revision; warnings. Raises as builders do."""
+@dataclass(frozen=True)
+class Built:
+    """What its instances run in is there."""
+
+    warnings: tuple[str, ...]
+    was_cached: bool
+
+
+def kind_of_build(revision: Revision) -> str:
+    """Runtime and what is built: builds of one kind take about the same time."""
+    wanted = revision.environment_version
+    if not runs_as_container(revision):
+        return "process packages"
+    if wanted is not None and wanted.build_context_hash:
+        return "docker Dockerfile"
+    is_alone = (
+        wanted is not None and wanted.image and not (wanted.conda_file or wanted.requirements)
+    )
+    return "docker image" if is_alone or triton.runs_in_image(revision) else "docker packages"
+
+
+def build(revision: Revision, log: Log, cancel: Cancel) -> Built:
+    """Make what its instances run in, and note an image in the revision. Raises as builders do."""
     if runs_as_container(revision):
         image = images(revision).build(image_spec(revision), log, cancel)
         if image.was_cached:
             log("The image was built before; it is used again.")
         note_image(revision, image)
-        return list(image.warnings)
+        return Built(tuple(image.warnings), image.was_cached)
     built = environments().build(environment_spec(revision), log, cancel)
     if built.was_cached:
         log("The environment was built before; it is used again.")
@@ -234,7 +255,7 @@ def build(revision: Revision, log: Log, cancel: Cancel) -> list[str]:
         imports = folder_of(revision.deployment, revision) / "imports.py"
         imports.write_text(mlflow_models.imports_of(revision.model_version))
         environments().precompile(built, imports)
-    return list(built.warnings)
+    return Built(tuple(built.warnings), built.was_cached)
 
 
 def note_image(revision: Revision, image: BuiltImage) -> None:

@@ -77,6 +77,8 @@ class Phase(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     expected_seconds = models.FloatField(null=True, blank=True)
     """Median of earlier runs of the same phase in this workspace; null when there is no history."""
+    build_kind = models.CharField(max_length=40, blank=True, default="")
+    """Of a build: runtime and what is built, such as `docker Dockerfile`; `found` when it had been built before."""
     deadline_at = models.DateTimeField(null=True, blank=True)
     log = models.TextField(blank=True)
 

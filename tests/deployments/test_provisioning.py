@@ -20,6 +20,7 @@ from deployments.changes import (
     update_deployment,
 )
 from deployments.models import Instance, InstanceSpan, OnlineDeployment, Operation, Phase
+from deployments.phases import FOUND, expected_seconds
 from deployments.runtimes import InstanceSpec
 from deployments.runtimes.fake import FAILS, HANGS, RUNS_OUT_OF_MEMORY, FakeRuntime, Plan
 from deployments.staging import fetch, folder_of, instance_name, model_dir
@@ -423,3 +424,22 @@ def test_a_late_look_of_a_worker_takes_no_instance_out_of_the_routes(
     assert provisioning.sweep() == []
     advance_once(deployment)
     assert addresses(deployment) == before
+
+
+def test_how_long_a_build_takes_is_told_by_builds_of_its_kind(make: Factory) -> None:
+    operation = make.deployment().operations.get()
+    for seconds, kind in ((90, "docker Dockerfile"), (4, "docker packages"), (0, FOUND)):
+        began = timezone.now() - timedelta(minutes=5)
+        other = Operation.objects.create(deployment=operation.deployment, kind=operation.kind)
+        Phase.objects.create(
+            operation=other,
+            name=Phase.Name.BUILD_ENVIRONMENT,
+            state=Phase.State.SUCCEEDED,
+            started_at=began,
+            ended_at=began + timedelta(seconds=seconds),
+            build_kind=kind,
+        )
+    build = Phase.Name.BUILD_ENVIRONMENT
+    assert expected_seconds(operation, build, build_kind="docker Dockerfile") == 90
+    assert expected_seconds(operation, build, build_kind="docker packages") == 4
+    assert expected_seconds(operation, build, build_kind="docker image") is None
