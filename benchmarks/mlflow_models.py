@@ -4,8 +4,8 @@
 
 Builds a throw-away environment with MLflow, scikit-learn and pandas, unless `--python` names one that has them.
 Two ridge models over ten columns: one with a signature of columns, one of a tensor. First the work of one request
-inside one process, then both servers in turn over HTTP. Ratios are taken within a round: the machine's other work
-moves absolute figures.
+inside one process, then both servers in turn over HTTP, then a forest with and without micro-batches. Ratios are taken
+within a round: the machine's other work moves absolute figures.
 """
 
 import argparse
@@ -37,13 +37,19 @@ MAKE = """
 import sys
 import mlflow.sklearn, numpy as np, pandas as pd
 from mlflow.models import infer_signature
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 folder, *packages = sys.argv[1:]
 frame = pd.DataFrame(np.random.default_rng(0).random((500, 10)), columns=[f"c{n}" for n in range(10)])
-for name, given in (("columns", frame), ("tensor", frame.values)):
-    model = Ridge().fit(given, frame.sum(axis=1))
+kinds = {"columns": Ridge(), "tensor": Ridge(), "forest": RandomForestRegressor(50)}
+for name, kind in kinds.items():
+    given = frame.values if name == "tensor" else frame
+    model = kind.fit(given, frame.sum(axis=1))
     signature = infer_signature(given, model.predict(given))
-    mlflow.sklearn.save_model(model, f"{folder}/{name}", signature=signature, pip_requirements=packages)
+    mlflow.sklearn.save_model(
+        model, f"{folder}/{name}", signature=signature, pip_requirements=packages,
+        serialization_format="cloudpickle",
+    )
 """
 INSIDE = """
 import json, sys, time
@@ -73,8 +79,9 @@ for name, (ours, _) in bodies.items():
         data = json.loads(body)["input_data"]
         given = pd.DataFrame(data["data"], columns=data["columns"]) if name == "columns" else np.array(data)
         json.dumps(model._model.predict(given).tolist())
-    rounds = [(each(own), each(wrapper)) for _ in range(3)]
-    told[name] = rounds
+    sent = model.arguments(Sent(body))["data"]
+    def library(): model._predict(sent)
+    told[name] = [(each(own), each(wrapper), each(library)) for _ in range(3)]
 print(json.dumps(told))
 """
 
@@ -94,6 +101,7 @@ def main() -> None:
         report_inside(python, models)
         for model in BODIES:
             report_servers(python, models, model, chosen)
+        report_batches(python, models, chosen)
 
 
 def build_environment(root: Path) -> Path:
@@ -107,11 +115,11 @@ def report_inside(python: Path, models: Path) -> None:
     command = [str(python), "-c", INSIDE, str(models), str(REPOSITORY), "300", json.dumps(BODIES)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     print("One request in one process, JSON to JSON (milliseconds)\n")
-    print("| model | ours | pyfunc | ratio |\n|---|---|---|---|")
+    print("| model | ours | pyfunc | ratio | of ours in the library |\n|---|---|---|---|---|")
     for name, rounds in json.loads(done.stdout).items():
-        own, wrapper = (statistics.median(part) for part in zip(*rounds, strict=True))
-        ratio = statistics.median(theirs / ours for ours, theirs in rounds)
-        print(f"| {name} | {own:.3f} | {wrapper:.3f} | {ratio:.1f} x |")
+        own, wrapper, library = (statistics.median(part) for part in zip(*rounds, strict=True))
+        ratio = statistics.median(theirs / ours for ours, theirs, _ in rounds)
+        print(f"| {name} | {own:.3f} | {wrapper:.3f} | {ratio:.1f} x | {library:.3f} |")
 
 
 def report_servers(python: Path, models: Path, name: str, chosen: argparse.Namespace) -> None:
@@ -130,12 +138,29 @@ def report_servers(python: Path, models: Path, name: str, chosen: argparse.Names
     print(f"mlflow models serve {other:.0f}; {ratio:.1f} x")
 
 
+def report_batches(python: Path, models: Path, chosen: argparse.Namespace) -> None:
+    ours, _ = BODIES["columns"]
+    rates: list[tuple[float, float]] = []
+    for _ in range(chosen.rounds):
+        found = []
+        for most in (1, 32):
+            with served_by_us(python, models, "forest", PORTICO_MAX_BATCH=str(most)) as port:
+                found.append(offer(port, "/score", ours, chosen))
+        rates.append((found[0], found[1]))
+    alone, together = (statistics.median(part) for part in zip(*rates, strict=True))
+    ratio = statistics.median(together / alone for alone, together in rates)
+    print(
+        f"\nA forest, {chosen.connections} connections, one worker: {alone:.0f} a second one by one, "
+        f"{together:.0f} in micro-batches; {ratio:.1f} x"
+    )
+
+
 @contextmanager
-def served_by_us(python: Path, models: Path, name: str) -> Iterator[int]:
+def served_by_us(python: Path, models: Path, name: str, **variables: str) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "inference_server", "--python", str(python)]
     command += ["--model_dir", str(models), "--port", str(port)]
-    more = {"PYTHONPATH": str(REPOSITORY), "MLFLOW_MODEL_FOLDER": name}
+    more = {"PYTHONPATH": str(REPOSITORY), "MLFLOW_MODEL_FOLDER": name, **variables}
     with running(command, port, {**more, "PORTICO_LOG_REQUESTS": "false"}, "/"):
         yield port
 

@@ -129,7 +129,9 @@ class Batches:
         responses: list[tuple[Request, Any]] = []
         for place, request in enumerate(scored):
             output = outputs[place]
-            if isinstance(output, BaseException):
+            if isinstance(output, BadRequest):
+                frames += message_frame(request, output.status, output.message)
+            elif isinstance(output, BaseException):
                 logger.error("Encountered Exception: %s", text_of(output))
                 frames += message_frame(request, 500, SCRIPT_FAILED, RUN_FAILED)
             elif is_response(output):

@@ -12,10 +12,13 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
+from inference_server.alarm import ScoringTimeout
 from inference_server.frames import INVOCATIONS
 from inference_server.mlflow_answers import plain
+from inference_server.mlflow_batches import joined, part, scores_by_row
 from inference_server.mlflow_failures import cannot_load, cannot_run
 from inference_server.mlflow_forms import UNWRAPPED, Csv, Table, Values, Whole, Wish, read_wish
 from inference_server.mlflow_params import params_of
@@ -33,6 +36,8 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    # Asked for who runs this: in a container, its number has no name.
+    "LOGNAME": "portico",
 }
 # Where MLflow says what is wrong with the data, after the data itself.
 SCHEMA_ERROR = "Error: "
@@ -51,8 +56,8 @@ class MlflowModel(Script):
         self.name = "the model"
         self.app: Any = None
         self.is_raw = self.is_decorated = self.wants_headers = False
-        self.max_batch: int = 1
-        self.run_batch = None
+        self.max_batch: int = options.get("max_batch", 1)
+        self.run_batch: Callable[..., Any] | None = None
         self.batch_wants_headers = False
         self.run = self._run
         self._folder: str = options["mlflow_folder"]
@@ -87,7 +92,7 @@ class MlflowModel(Script):
             "pid": os.getpid(),
             "is_raw": False,
             "wants_headers": False,
-            "max_batch": 1,
+            "max_batch": self.max_batch if self.run_batch is not None else 1,
             "swagger_versions": ["2.0", "3.0", "3.1"],
             "input_schema": input_schema(
                 self._inputs, self._params, self._folder, self._example_file
@@ -119,8 +124,45 @@ class MlflowModel(Script):
             found = self._predict(data, params=params)
         else:
             found = self._predict(data)
-        answer = plain(found)
-        return {"predictions": answer} if is_wrapped else answer
+        return _wrapped(plain(found), is_wrapped=is_wrapped)
+
+    def batch_input(self, request: Request) -> Any:
+        return self.arguments(request)
+
+    def _run_batch(self, inputs: list[Any]) -> list[Any]:
+        """The answers to `inputs`, each what `arguments` gave; those that cannot share a call are run alone."""
+        shares = [one["is_checked"] and self._is_whole_table(one["data"]) for one in inputs]
+        tables = [one["data"] for one, is_shared in zip(inputs, shares) if is_shared]  # noqa: B905
+        if len(tables) < 2:
+            return [self._run_alone(one) for one in inputs]
+        found = self._predict(joined(tables))
+        if len(found) != sum(map(len, tables)):
+            raise ValueError(f"{self.name} gave {len(found)} rows for {sum(map(len, tables))}")
+        answers: list[Any] = []
+        place = 0
+        for one, is_shared in zip(inputs, shares):  # noqa: B905 - Python 3.8 has no strict
+            if not is_shared:
+                answers.append(self._run_alone(one))
+                continue
+            until = place + len(one["data"])
+            answer = plain(part(found, place, until))
+            answers.append(_wrapped(answer, is_wrapped=one["is_wrapped"]))
+            place = until
+        return answers
+
+    def _is_whole_table(self, data: Any) -> bool:
+        """Whether it is what was tried: a frame without some columns is another one."""
+        if self._takes_arrays or self._signature.tensors:
+            return not hasattr(data, "columns")
+        return len(data.columns) == len(self._signature.names)
+
+    def _run_alone(self, one: dict[str, Any]) -> Any:
+        try:
+            return self._run(**one)
+        except ScoringTimeout:
+            raise
+        except Exception as error:
+            return error
 
     def _checked(self, wish: Wish) -> tuple[Any, bool]:
         """The data, and whether the model can be asked directly, without MLflow's own checks."""
@@ -197,6 +239,26 @@ class MlflowModel(Script):
             and not self._params
             and takes_arrays(loader, raw, self._signature, predict)
         )
+        if self.max_batch > 1:
+            self._learn_micro_batches()
+
+    def _learn_micro_batches(self) -> None:
+        is_sure = (
+            self._is_stock
+            and not self._params
+            and scores_by_row(self._predict, self._signature, as_array=self._takes_arrays)
+        )
+        if is_sure:
+            self.run_batch = self._run_batch
+            logger.info("Micro-batches: up to %s waiting requests share a call", self.max_batch)
+        else:
+            logger.warning(
+                "No micro-batches: a row's answer was not seen to be the same with others beside it"
+            )
+
+
+def _wrapped(answer: Any, *, is_wrapped: bool) -> Any:
+    return {"predictions": answer} if is_wrapped else answer
 
 
 def _listed(signature: Any, half: str) -> list[dict[str, Any]]:

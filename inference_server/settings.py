@@ -124,7 +124,10 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         preload=(values.text("WORKER_PRELOAD") or "false").lower() == "true"
         and not flags.model_repository,
         depth=_within("PORTICO_DEPTH", flags.depth, values, 0, 0, MOST_DEPTH),
-        max_batch=_within("PORTICO_MAX_BATCH", flags.max_batch, values, 32, 1, MOST_BATCH),
+        # Sums over more rows may differ in the last digit: who wants that for a model without code says so.
+        max_batch=_within(
+            "PORTICO_MAX_BATCH", flags.max_batch, values, 1 if mlflow_folder else 32, 1, MOST_BATCH
+        ),
         scoring_timeout_ms=_scoring_timeout(values.integer("SCORING_TIMEOUT_MS", 3_600_000)),
         request_timeout_ms=flags.request_timeout_ms,
         max_concurrent_requests=flags.max_concurrent_requests,
@@ -352,7 +355,9 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--request_timeout_ms", type=_count, default=0, help="0: no limit")
     own.add_argument("--depth", type=_count, help="requests in a worker's hands; default 0: auto")
     own.add_argument(
-        "--max_batch", type=_positive, help="inputs of one run_batch(), default 32; 1: off"
+        "--max_batch",
+        type=_positive,
+        help="inputs of one run_batch(), default 32 (MLflow models: 1); 1: off",
     )
     own.add_argument("--max_body_bytes", type=_count, default=1 << 30, help="0: no limit")
     own.add_argument("--status_file", help="a JSON file rewritten at each change of state")

@@ -116,6 +116,10 @@ def test_models_answer_as_mlflows_own_server_answers(made: Made) -> None:
     assert {name: found["different"] for name, found in told.items() if found["different"]} == {}
     arrays = {name for name, found in told.items() if found["takes_arrays"]}
     assert arrays == {"ridge", "pipeline", "chances", "lightgbm", "xgboost"}
+    together = {name: found["is_same_together"] for name, found in told.items()}
+    shared = {name for name, is_same in together.items() if is_same is not None}
+    assert shared == {*arrays, "booster", "by_name", "tensor"}
+    assert all(together[name] for name in shared), together
 
 
 def test_a_model_without_a_script_is_deployed_and_scores_in_every_form(

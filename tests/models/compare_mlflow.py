@@ -102,10 +102,23 @@ def bodies_for(name):
     return found
 
 
+def is_same_together(model):
+    """Whether requests of one to three rows are answered alike in one call; None where they never share one."""
+    if model.run_batch is None:
+        return None
+    width = len(model._signature.names) if model._signature.columns else 10
+    sent = [{"input_data": random.random((1 + place % 3, width)).tolist()} for place in range(7)]
+    asked = [model.arguments(Sent(json.dumps(body).encode(), 0)) for body in sent]
+    alone = [model.run(**one) for one in asked]
+    together = model.run_batch(asked)
+    return all(np.allclose(one, other) for one, other in zip(alone, together, strict=True))
+
+
 random = np.random.default_rng(1)
 told = {}
 for name in sorted(os.listdir(folder)):
-    model = MlflowModel({"scoring_timeout_ms": 1000, "mlflow_folder": f"{folder}/{name}"})
+    options = {"scoring_timeout_ms": 1000, "mlflow_folder": f"{folder}/{name}", "max_batch": 8}
+    model = MlflowModel(options)
     model.init(folder)
     different = []
     for body, kind in bodies_for(name):
@@ -113,5 +126,9 @@ for name in sorted(os.listdir(folder)):
         ours, theirs = by_us(model, sent, kind), by_mlflow(model._model, sent, kind)
         if ours != theirs:
             different.append([str(body)[:200], ours, theirs])
-    told[name] = {"different": different, "takes_arrays": model._takes_arrays}
+    told[name] = {
+        "different": different,
+        "takes_arrays": model._takes_arrays,
+        "is_same_together": is_same_together(model),
+    }
 print(json.dumps(told))
