@@ -26,6 +26,8 @@ from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x40000
 FALLOC_FL_KEEP_SIZE = 1
 FALLOC_FL_PUNCH_HOLE = 2
 
@@ -183,6 +185,8 @@ def _become_instance(order: Order, on_exec: int) -> None:
         os.dup2(console, 2)
         _limit_resources(order["resource_limits"])
         if order["uid"] is not None:
+            with contextlib.suppress(OSError):
+                _withdraw(order)
             os.setgroups([])
             os.setresgid(order["gid"], order["gid"], order["gid"])
             os.setresuid(order["uid"], order["uid"], order["uid"])
@@ -193,6 +197,30 @@ def _become_instance(order: Order, on_exec: int) -> None:
         with contextlib.suppress(OSError):
             os.write(on_exec, f"{type(error).__name__}: {error}".encode())
     os._exit(127)
+
+
+def _withdraw(order: Order) -> None:
+    """Give the instance shared memory and temporary folders of its own, which end with it; others' it does not see.
+
+    Raises `OSError` where the kernel does not let us: in a container without the right to mount.
+    """
+    _checked("unshare", libc.unshare(CLONE_NEWNS | CLONE_NEWIPC))
+    _mount("none", "/", "", MS_REC | MS_PRIVATE)
+    size = f"mode=1777,size={order['shared_memory_bytes']}"
+    _mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, size)
+    for place in order["covered"]:
+        _mount(order["temporary"], place, "", MS_BIND)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    words = [word.encode() for word in (source, target, kind, options)]
+    _checked(f"mount {target}", libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]))
+
+
+def _checked(what: str, result: int) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
 
 
 def _open_console(folder: str) -> int:
@@ -300,9 +328,7 @@ def _silence_standard_streams() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl {option}: {os.strerror(error)}")
+    _checked(f"prctl {option}", libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
 
 
 def _write_json(path: str, value: dict[str, Any]) -> None:

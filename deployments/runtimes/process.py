@@ -70,6 +70,8 @@ LONGEST_GRACE_SECONDS = 15
 CONSOLE_BYTES = 16 * 1024**2
 PROCESSES_EACH = 2048
 OPEN_FILES_EACH = 65_536
+SMALLEST_SHARED_BYTES = 64 * 1024**2
+SHARED_TEMPORARY = ("/tmp", "/var/tmp")
 
 
 class ProcessRuntime:
@@ -268,6 +270,9 @@ class ProcessRuntime:
             "gid": gid if separate else None,
             "groups": confinement.groups,
             "guardian_groups": confinement.guardian_groups,
+            "temporary": str(place.temporary),
+            "covered": self._covered(spec),
+            "shared_memory_bytes": max(SMALLEST_SHARED_BYTES, spec.memory_bytes // 2),
             "cpus": confinement.cpus,
             "resource_limits": {
                 "RLIMIT_CORE": 0,
@@ -277,6 +282,18 @@ class ProcessRuntime:
             "oom_score_adj": 500,
             "console_bytes": CONSOLE_BYTES,
         }
+
+    def _covered(self, spec: InstanceSpec) -> list[str]:
+        """Everybody's temporary folders, in whose place it finds its own; not one that holds what it needs."""
+        pythons = [python for python in (self.server.python, spec.python) if python is not None]
+        needed = [self.root, self.run_dir, self.server.folder, *pythons]
+        needed += [python.resolve() for python in pythons]
+        needed += [path for path in (spec.code_dir, spec.model_dir) if path is not None]
+        return [
+            place
+            for place in SHARED_TEMPORARY
+            if os.path.isdir(place) and not any(path.is_relative_to(place) for path in needed)
+        ]
 
     def _launch(self, order: dict[str, Any]) -> str:
         """Hand the order to a launcher; the reason when the instance's program does not run afterwards."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,60 @@ def test_a_socket_swapped_for_a_link_is_not_given_to_the_gateway(
     given = Path(before.address.removeprefix("unix:")).lstat()
     assert stat.S_ISSOCK(given.st_mode)
     assert given.st_ino != os.stat(address).st_ino
+
+
+LITTERING = """
+    import os
+
+    def init():
+        pass
+
+    def run(data):
+        found = {}
+        for place in ("/dev/shm", "/var/tmp"):
+            found[place] = os.listdir(place)
+            with open(os.path.join(place, "NAME"), "w") as file:
+                file.write("mine")
+        try:
+            with open("/dev/shm/NAME-huge", "wb") as file:
+                for _ in range(100):
+                    file.write(bytes(1 << 20))
+        except OSError as error:
+            found["huge"] = error.strerror
+        return found
+"""
+
+
+def test_what_is_left_in_shared_folders_is_seen_by_nobody_and_ends_with_the_instance(
+    process_stand: ProcessStand,
+) -> None:
+    if subprocess.run(["unshare", "--mount", "--ipc", "true"], capture_output=True).returncode:
+        pytest.skip("kernel: no mounts of our own in this container")
+    name = f"portico-{process_stand.installation}"
+    places = [Path("/dev/shm"), Path("/var/tmp")]
+    for place in places:
+        (place / f"{name}-ours").touch()
+    try:
+        spec = process_stand.spec(
+            script=LITTERING.replace("NAME", name), memory_bytes=128 * 1024**2
+        )
+        process_stand.runtime.ensure(spec)
+        status = wait_for(process_stand.runtime, spec.name, Phase.HEALTHY)
+        code, answer = ask(status.address, "/score", method="POST")
+        assert code == 200, answer
+        assert json.loads(answer) == {
+            "/dev/shm": [],
+            "/var/tmp": [],
+            "huge": "No space left on device",
+        }
+        temporary = process_stand.runtime.root / spec.name / "state" / "tmp"
+        assert [path.name for path in temporary.iterdir()] == [name]
+        assert not [path for path in places if (path / name).exists()]
+        process_stand.runtime.remove(spec.name)
+        assert not temporary.exists()
+    finally:
+        for place in places:
+            (place / f"{name}-ours").unlink()
 
 
 def test_granting_opens_files_to_the_owner_alone(process_stand: ProcessStand) -> None:
