@@ -13,9 +13,9 @@ from deployments.environments.process import Cancelled
 from deployments.environments.resolving import Lock
 from deployments.environments.specification import EnvironmentSpec, hash_of, translate
 from deployments.installation import environments
-from deployments.staging import environment_spec_of
+from deployments.staging import environment_spec_for, environment_spec_of
 from workspaces.errors import UserError
-from workspaces.models import EnvironmentVersion
+from workspaces.models import EnvironmentVersion, ModelVersion
 
 CHECK_SECONDS = 25
 """A page waits thirty; the build itself may take longer."""
@@ -35,19 +35,33 @@ class Checked:
     """The versions, where they were asked for."""
 
 
+def packages_of(
+    wanted: EnvironmentVersion | None, model: ModelVersion | None = None, *, has_code: bool = True
+) -> Translation | None:
+    """What the packages are; None where an image brings them. Raises `UserError`."""
+    if wanted is not None and _brings_packages(wanted):
+        return None
+    return translate(environment_spec_for(wanted, model, has_code=has_code))
+
+
 def check_environment(version: EnvironmentVersion, *, resolves: bool = False) -> Checked:
     """With `resolves`, versions are looked up: up to `CHECK_SECONDS`. Raises `UserError` and `BuildFailed`."""
-    has_packages = bool(version.conda_file or version.requirements)
-    if (
-        needs_engine(version)
-        and not has_packages
-        and runs_containers(version.environment.workspace)
-    ):
+    if _brings_packages(version):
         return Checked(None)
     spec = environment_spec_of(version)
     translation = translate(spec)
     is_built = environments().find(hash_of(translation)) is not None
     return Checked(translation, is_built, resolve(spec) if resolves else None)
+
+
+def _brings_packages(version: EnvironmentVersion) -> bool:
+    """Whether its image has its packages already, and can be run here."""
+    has_packages = bool(version.conda_file or version.requirements)
+    return (
+        needs_engine(version)
+        and not has_packages
+        and runs_containers(version.environment.workspace)
+    )
 
 
 def resolve(spec: EnvironmentSpec) -> Lock:

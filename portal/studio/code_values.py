@@ -20,7 +20,7 @@ from endpoints.models import OnlineEndpoint
 from portal.studio.as_code import changes, computes
 from portal.studio.as_code.place import Place
 from portal.studio.as_code.values import IMAGE, Deployment, Endpoint, Local, Model, Packages
-from portal.studio.deployment_form import DeploymentForm
+from portal.studio.deployment_form import DeploymentForm, differing_probe, routes_of
 from portal.studio.intake import paths_of
 from workspaces import catalog, plain_yaml
 from workspaces.computes import ComputeSpec
@@ -31,6 +31,8 @@ from workspaces.models import EnvironmentVersion
 REGISTRY = "azureml://registries/azureml/environments/{name}/labels/latest"
 SOURCE = "src"
 """The folder of a script that was typed in."""
+CONTEXT = "context"
+"""The folder of a Dockerfile that was typed in."""
 
 
 def endpoint_of(row: OnlineEndpoint) -> Endpoint:
@@ -67,6 +69,7 @@ def deployment_of(place: Place, endpoint: str, spec: DeploymentSpec) -> Deployme
         liveness_probe=spec.liveness_probe,
         readiness_probe=spec.readiness_probe,
         properties=spec.properties,
+        startup_probe=spec.startup_probe,
         model_mount_path=spec.model_mount_path,
         egress_public_network_access=spec.egress_public_network_access,
         data_collector=spec.data_collector,
@@ -150,7 +153,7 @@ def typed_deployment(
         model=model,
         code=_typed_code(request, values, kept, script),
         scoring_script=script,
-        environment=_typed_environment(values, kept),
+        environment=_typed_environment(request, values, kept),
         environment_variables=values["environment_variables"] or {},
         instance_type=values.text("instance_type"),
         instance_count=values["instance_count"] or 1,
@@ -167,6 +170,7 @@ def typed_deployment(
         properties=kept.properties if kept else {},
         model_mount_path=kept.model_mount_path if kept else "",
         egress_public_network_access=kept.egress_public_network_access if kept else "enabled",
+        startup_probe=values.probe("startup_probe"),
         data_collector=kept.data_collector if kept else {},
     )
     return typed, register
@@ -219,12 +223,7 @@ class Typed(dict[str, Any]):
 
     def probe(self, name: str) -> dict[str, int]:
         """What differs from Azure's defaults."""
-        found: dict[str, int] = {}
-        for key, usual in PROBE_DEFAULTS.items():
-            value = self[f"{name}_{key}"]
-            if value not in (None, usual):
-                found[key] = value
-        return found
+        return differing_probe(name, {key: self[f"{name}_{key}"] for key in PROBE_DEFAULTS})
 
 
 def _typed_model(
@@ -259,11 +258,18 @@ def _typed_code(
     return Local(SOURCE, texts={script: values.text("script")})
 
 
-def _typed_environment(values: Typed, kept: Deployment | None) -> str | Packages | None:
+def _typed_environment(
+    request: HttpRequest, values: Typed, kept: Deployment | None
+) -> str | Packages | None:
     source = values["environment_source"]
     if source == "model":
         return None
     if source == "keep" and kept:
+    if source == "image":
+        conda = _mapping(values.text("image_conda_file"))
+        return Packages(conda, values.text("image").strip() or IMAGE, routes=routes_of(values))
+    if source == "dockerfile":
+        return Packages(build=_typed_context(request, values), routes=routes_of(values))
         return kept.environment
     if source == "registered":
         return f"azureml:{values.text('environment_version') or 'my-environment:1'}"
@@ -278,6 +284,14 @@ def _typed_environment(values: Typed, kept: Deployment | None) -> str | Packages
 def _model_of(place: Place, spec: DeploymentSpec) -> str | None:
     model = spec.model
     if model is None:
+def _typed_context(request: HttpRequest, values: Typed) -> Local:
+    """The chosen folder as it lies there; a Dockerfile that was typed is written first."""
+    paths = paths_of(request, "context_files")
+    if paths:
+        return uploaded(paths, folder=CONTEXT)
+    return Local(CONTEXT, texts={"Dockerfile": values.text("dockerfile")})
+
+
         return None
     if model.model.is_anonymous:
         return place.reference("models", model.model.name, model.version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -45,7 +45,17 @@ dependencies:
       - scikit-learn
       - joblib
 """
-PROBES = (("readiness_probe", _("Readiness probe")), ("liveness_probe", _("Liveness probe")))
+PROBES = (
+    ("readiness_probe", _("Readiness probe")),
+    ("liveness_probe", _("Liveness probe")),
+    ("startup_probe", _("Startup probe")),
+)
+STARTUP = "startup_probe"
+"""The only one that is not there unless somebody wants it."""
+TEMPLATE_DOCKERFILE = """FROM python:3.12-slim
+RUN pip install --no-cache-dir scikit-learn joblib
+"""
+ROUTES = ("scoring", "readiness", "liveness")
 PROBE_LABELS = {
     "initial_delay": _("Initial delay"),
     "period": _("Period"),
@@ -141,6 +151,8 @@ class DeploymentForm(forms.Form):
     )
     model_name = forms.CharField(label=_("Register it as"), required=False, max_length=255)
     code_source = forms.ChoiceField(initial="write", label=_("Scoring script"))
+        ("image", _("Container image")),
+        ("dockerfile", _("Dockerfile")),
     script = forms.CharField(
         label=_("Script"),
         required=False,
@@ -186,6 +198,40 @@ class DeploymentForm(forms.Form):
     )
     max_concurrent_requests_per_instance = forms.IntegerField(
         label=_("Max concurrent requests per instance"), initial=1, widget=_number(1)
+    )
+    image = forms.CharField(
+        label=_("Image"),
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text=_("As the Docker engine names it, such as registry.example/team/server:1.2."),
+    )
+    image_conda_file = forms.CharField(
+        label=_("Packages on top"), required=False, strip=False, widget=forms.Textarea
+    )
+    dockerfile = forms.CharField(
+        label="Dockerfile",
+        required=False,
+        initial=TEMPLATE_DOCKERFILE,
+        strip=False,
+        widget=forms.Textarea,
+    )
+    server_port = forms.IntegerField(
+        label=_("Port of its own server"),
+        required=False,
+        min_value=1,
+        max_value=65535,
+        widget=_number(1),
+        help_text=_("Only for an image that serves by itself. It needs no scoring script."),
+    )
+    scoring_path = forms.CharField(
+        label=_("Path of requests"), required=False, initial="/", max_length=500
+    )
+    readiness_path = forms.CharField(
+        label=_("Path that tells readiness"), required=False, initial="/", max_length=500
+    )
+    liveness_path = forms.CharField(
+        label=_("Path that tells liveness"), required=False, initial="/", max_length=500
     )
     max_queue_wait_ms = forms.IntegerField(
         label=_("Max queue wait"), initial=500, widget=_number(0)
@@ -240,11 +286,11 @@ class DeploymentForm(forms.Form):
     def probe(self, name: str) -> dict[str, int]:
         """The values of a probe that differ from Azure's defaults."""
         values = {key: self.cleaned_data.get(f"{name}_{key}") for key in PROBE_DEFAULTS}
-        return {
-            key: value
-            for key, value in values.items()
-            if value is not None and value != PROBE_DEFAULTS[key]
-        }
+        return differing_probe(name, values)
+
+    def inference_config(self) -> dict[str, Any]:
+        """Where the image's own server answers; empty without one."""
+        return routes_of(self.cleaned_data)
 
     def type_groups(self, machine: dict[str, float]) -> list[tuple[Any, list[InstanceType]]]:
         """The instance types that this machine has room for, and the others."""
@@ -264,7 +310,10 @@ class DeploymentForm(forms.Form):
         for probe, _label in PROBES:
             for key, default in PROBE_DEFAULTS.items():
                 self.fields[f"{probe}_{key}"] = forms.IntegerField(
-                    label=PROBE_LABELS[key], required=False, initial=default, widget=_number(1)
+                    label=PROBE_LABELS[key],
+                    required=False,
+                    initial=None if probe == STARTUP else default,
+                    widget=_number(1),
                 )
 
     def _choose(self, name: str, choices: list[Any]) -> None:
@@ -290,6 +339,26 @@ def _types_with(name: str) -> list[InstanceType]:
 
 
 def _sized(rows: list[ModelVersion]) -> list[tuple[str, str]]:
+def differing_probe(name: str, values: Mapping[str, Any]) -> dict[str, int]:
+    """What differs from Azure's defaults; a startup probe with nothing else says that it is there."""
+    given = {key: value for key, value in values.items() if value not in (None, "")}
+    differing = {key: value for key, value in given.items() if value != PROBE_DEFAULTS[key]}
+    if name == STARTUP and given and not differing:
+        return {"failure_threshold": PROBE_DEFAULTS["failure_threshold"]}
+    return differing
+
+
+def routes_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An `inference_config`, as the catalog keeps it, of the form's fields."""
+    port = values.get("server_port")
+    if not port:
+        return {}
+    return {
+        f"{name}_route": {"path": str(values.get(f"{name}_path") or "/").strip(), "port": port}
+        for name in ROUTES
+    }
+
+
     return [(str(row), f"{row} · {row.type} · {size(row.size_bytes)}") for row in rows]
 
 

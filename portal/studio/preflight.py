@@ -8,37 +8,39 @@ from django.utils.translation import gettext as _
 
 from deployments import scripts
 from deployments.changes import machine
+from deployments.environment_checks import packages_of
 from deployments.environments.conda import Translation
-from deployments.environments.specification import hash_of, translate
+from deployments.environments.specification import hash_of
 from deployments.installation import environments
 from deployments.specs import DeploymentSpec, limit_warnings
-from deployments.staging import environment_spec_for, environment_spec_of
 from portal.studio.specification import ENVIRONMENT_FIELDS, Files
 from workspaces import storage
 from workspaces.errors import NotFound, UserError
 from workspaces.instance_types import find_instance_type
 from workspaces.models import EnvironmentVersion
 
+TYPED = ENVIRONMENT_FIELDS | {"image": "image", "dockerfile": "dockerfile"}
+"""Where the form has what a source is made of."""
+
 
 def checked_environment(
     wanted: EnvironmentVersion | None, source: str = "registered"
-) -> Translation:
+) -> Translation | None:
     """What the packages are; the `UserError` for a wrong text points to the field it was typed in."""
     try:
-        return translate(environment_spec_of(wanted))
+        return packages_of(wanted)
     except UserError as error:
-        field = ENVIRONMENT_FIELDS.get(source, "environment_version")
+        field = TYPED.get(source, "environment_version")
         raise UserError(error.message, code=error.code, target=field) from error
 
 
 def findings(spec: DeploymentSpec, files: Files) -> dict[str, Any]:
     """What is known of a spec that is right: for the part `deployments/_preflight.html`."""
     size = find_instance_type(spec.instance_type)
-    translation = translate(
-        environment_spec_for(spec.environment, spec.model, has_code=spec.code is not None)
-    )
-    built = environments().find(hash_of(translation))
-    installed = built.lock_text.splitlines() if built else list(translation.requirements)
+    translation = packages_of(spec.environment, spec.model, has_code=spec.code is not None)
+    built = environments().find(hash_of(translation)) if translation else None
+    asked = list(translation.requirements) if translation else []
+    installed = built.lock_text.splitlines() if built else asked
     own = machine()
     return {
         "spec": spec,
@@ -46,11 +48,13 @@ def findings(spec: DeploymentSpec, files: Files) -> dict[str, Any]:
         "instance_type": size,
         "warnings": [
             *limit_warnings(size, own),
-            *translation.warnings,
-            *script_warnings(spec, installed),
+            *(translation.warnings if translation else ()),
+            # What an image brings is not known yet.
+            *(script_warnings(spec, installed) if translation else ()),
         ],
-        "python": translation.python,
-        "requirements": translation.requirements,
+        "python": translation.python if translation else "",
+        "requirements": asked,
+        "brings_packages": translation is None,
         "is_built": built is not None,
         "memory_bytes": min(size.memory_bytes, own["memory_bytes"]) * spec.instance_count,
         "price_per_hour": size.price_per_hour * spec.instance_count,

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from deployments.models import PROBE_DEFAULTS
 from deployments.specs import LARGEST_SCRIPT_BYTES, DeploymentSpec
 from portal.studio import intake
-from portal.studio.deployment_form import TEMPLATE_SCRIPT, DeploymentForm
+from portal.studio.deployment_form import STARTUP, TEMPLATE_SCRIPT, DeploymentForm
 from portal.studio.intake import Handed
 from workspaces import catalog, storage
 from workspaces.errors import NotFound, UserError
@@ -23,12 +23,12 @@ KEPT = (
     "properties",
     "model_mount_path",
     "data_collector",
-    "startup_probe",
     "egress_public_network_access",
     "private_network_connection",
     "scale_type",
 )
 ENVIRONMENT_FIELDS = {"curated": "curated", "conda": "conda_file", "requirements": "requirements"}
+DOCKERFILE = "Dockerfile"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Files:
 
     model: Handed | None = None
     code: Handed | None = None
+    context: Handed | None = None
     later: tuple[str, ...] = ()
     """Paths of model files that were chosen, and are sent with "Create" only, for they may be large."""
 
@@ -58,7 +59,9 @@ def files_of(
     elif data["code_source"] == "write":
         code = _written(data["script"], script_name(form), current)
     is_later = may_come_later and model is None and data["model_source"] == "upload"
-    return Files(model, code, tuple(intake.paths_of(request, "model_files")) if is_later else ())
+    context = _context(request, form) if data["environment_source"] == "dockerfile" else None
+    later = tuple(intake.paths_of(request, "model_files")) if is_later else ()
+    return Files(model, code, context, later)
 
 
 def script_name(form: DeploymentForm) -> str:
@@ -82,7 +85,7 @@ def specification(
         model=_model(form, files, current, by),
         code=code,
         scoring_script=script,
-        environment=_environment(form, current, by),
+        environment=_environment(form, files, current, by),
         environment_variables=data["environment_variables"],
         instance_type=data["instance_type"],
         instance_count=data["instance_count"],
@@ -91,6 +94,7 @@ def specification(
         max_queue_wait_ms=data["max_queue_wait_ms"],
         liveness_probe=form.probe("liveness_probe"),
         readiness_probe=form.probe("readiness_probe"),
+        startup_probe=form.probe(STARTUP),
         app_insights_enabled=data["app_insights_enabled"],
         **kept,
     )
@@ -118,6 +122,9 @@ def initial_of(spec: DeploymentSpec) -> dict[str, Any]:
     for probe in ("liveness_probe", "readiness_probe"):
         values = PROBE_DEFAULTS | getattr(spec, probe)
         shown |= {f"{probe}_{key}": value for key, value in values.items()}
+    if spec.startup_probe:
+        values = PROBE_DEFAULTS | spec.startup_probe
+        shown |= {f"{STARTUP}_{key}": value for key, value in values.items()}
     return shown
 
 
@@ -198,8 +205,42 @@ def _model(
         raise UserError(error.message, code=error.code, target=field) from error
 
 
+def _context(request: HttpRequest, form: DeploymentForm) -> Handed | None:
+    """The build context: the files that were chosen, and the Dockerfile that was typed, which wins."""
+    chosen = intake.take(request, "context_files", leaf="context")
+    typed = form.cleaned_data["dockerfile"]
+    if not typed.strip():
+        return chosen
+    if chosen is None:
+        return intake.take_text(typed, DOCKERFILE)
+    return intake.take_changed(chosen.content.content_hash, DOCKERFILE, typed)
+
+
+def _container(form: DeploymentForm, files: Files, by: User) -> EnvironmentVersion:
+    """An image, or what a Dockerfile makes, named by nobody else."""
+    data = form.cleaned_data
+    facts: dict[str, Any] = {"inference_config": form.inference_config()}
+    if data["environment_source"] == "image":
+        if not data["image"].strip():
+            raise UserError(_("Name the image."), target="image")
+        facts |= {
+            "image": data["image"].strip(),
+            "conda_file": data["image_conda_file"].replace("\r\n", "\n").strip(),
+        }
+    else:
+        if files.context is None:
+            raise UserError(
+                _("Write a Dockerfile, or choose the folder that has one."), target="dockerfile"
+            )
+        facts |= {
+            "build_context_hash": files.context.content.content_hash,
+            "dockerfile_path": DOCKERFILE,
+        }
+    return catalog.register_anonymous_environment(form.workspace, by=by, **facts)
+
+
 def _environment(
-    form: DeploymentForm, current: DeploymentSpec | None, by: User
+    form: DeploymentForm, files: Files, current: DeploymentSpec | None, by: User
 ) -> EnvironmentVersion | None:
     data = form.cleaned_data
     source = data["environment_source"]
@@ -216,6 +257,8 @@ def _environment(
         if not data["environment_version"]:
             raise UserError(_("Choose a registered environment."), target="environment_version")
         return catalog.resolve_environment(form.workspace, data["environment_version"])
+    if source in ("image", "dockerfile"):
+        return _container(form, files, by)
     field = ENVIRONMENT_FIELDS[source]
     text = data[field].replace("\r\n", "\n")
     if not text.strip():

@@ -161,11 +161,19 @@ def model_requests(place: Place, model: Model, *, is_anonymous: bool = False) ->
 
 
 def environment_body(
-    packages: Packages, *, description: str = "", is_anonymous: bool = False
+    packages: Packages,
+    *,
+    description: str = "",
+    is_anonymous: bool = False,
+    context_uri: str = "",
 ) -> dict[str, Any]:
     facts = {
         "description": description,
-        "image": packages.image,
+        "image": "" if context_uri else packages.image,
+        "build": {"contextUri": context_uri} if context_uri else None,
+        "inferenceConfig": {
+            name.replace("_route", "Route"): dict(route) for name, route in packages.routes.items()
+        },
         "condaFile": conda_text(packages) if packages.conda else "",
         "isAnonymous": is_anonymous or None,
     }

@@ -78,6 +78,7 @@ def deployment_steps(
     return [
         *named,
         *write_files(deployment.code),
+        *write_files(context_of(deployment)),
         *write_file("deployment.yml", deployment_yaml(deployment)),
         command(f"online-deployment {verb}", place, file="deployment.yml"),
     ]
@@ -91,6 +92,9 @@ def deployment_program(
         program.do("models.create_or_update", as_model(register))
     if isinstance(deployment.code, Local):
         program.files(deployment.code)
+    context = context_of(deployment)
+    if context:
+        program.files(context)
     entity = Entity("ManagedOnlineDeployment", without_empty(python_fields(deployment)))
     program.do("online_deployments.begin_create_or_update", entity)
 
@@ -139,7 +143,10 @@ def deployment_requests(
         ids["code"] = place.reference("codes", place.upload, "1")
     if isinstance(deployment.environment, Packages):
         name = f"{place.upload}-environment"
-        body = environment_body(deployment.environment, is_anonymous=True)
+        context = deployment.environment.build
+        steps += upload(place, context) if context else []
+        uri = f"{place.files_url}/{context.path}" if context else ""
+        body = environment_body(deployment.environment, is_anonymous=True, context_uri=uri)
         steps.append(request("PUT", f"environments/{name}/versions/1", body))
         ids["environment"] = place.reference("environments", name, "1")
     return [*steps, request("PUT", path, deployment_body(deployment, ids))]
@@ -166,6 +173,7 @@ def deployment_body(deployment: Deployment, ids: Mapping[str, str]) -> dict[str,
         },
         "livenessProbe": _rest_probe(deployment.liveness_probe),
         "readinessProbe": _rest_probe(deployment.readiness_probe),
+        "startupProbe": _rest_probe(deployment.startup_probe),
         "egressPublicNetworkAccess": _egress(deployment).capitalize(),
         "dataCollector": _rest_collector(deployment.data_collector),
     }
@@ -175,6 +183,12 @@ def deployment_body(deployment: Deployment, ids: Mapping[str, str]) -> dict[str,
         "sku": {"name": "Default", "capacity": deployment.instance_count},
         "properties": without_empty(properties),
     }
+
+
+def context_of(deployment: Deployment) -> Local | None:
+    """The build context that goes with it."""
+    wanted = deployment.environment
+    return wanted.build if isinstance(wanted, Packages) else None
 
 
 def differing(deployment: Deployment, current: Deployment) -> set[str]:
@@ -218,9 +232,16 @@ def _yaml_model(model: str | Local | None) -> Any:
 
 
 def _yaml_environment(environment: str | Packages | None) -> Any:
-    if isinstance(environment, Packages):
-        return without_empty({"image": environment.image, "conda_file": environment.conda})
-    return environment
+    if not isinstance(environment, Packages):
+        return environment
+    build = {"path": local_path(environment.build)} if environment.build else None
+    facts = {
+        "image": "" if build else environment.image,
+        "build": build,
+        "conda_file": environment.conda,
+        "inference_config": dict(environment.routes),
+    }
+    return without_empty(facts)
 
 
 def _python_model(model: str | Local | None) -> Any:
@@ -237,7 +258,13 @@ def _python_code(deployment: Deployment) -> Entity | None:
 
 def _python_environment(environment: str | Packages | None) -> Any:
     if isinstance(environment, Packages):
-        facts = {"image": environment.image, "conda_file": environment.conda}
+        build = environment.build
+        facts = {
+            "image": "" if build else environment.image,
+            "build": Entity("BuildContext", {"path": build.path}) if build else None,
+            "conda_file": environment.conda,
+            "inference_config": dict(environment.routes),
+        }
         return Entity("Environment", without_empty(facts))
     return environment
 

@@ -32,6 +32,10 @@ class Packages:
 
     conda: Mapping[str, Any] | None = None
     image: str = IMAGE
+    build: Local | None = None
+    """The folder of a Dockerfile, in place of an image."""
+    routes: Mapping[str, Any] = field(default_factory=dict)
+    """`inference_config`, where the image has a server of its own."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Deployment:
     readiness_probe: Mapping[str, int] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     model_mount_path: str = ""
+    startup_probe: Mapping[str, int] = field(default_factory=dict)
+    """Known to REST alone: the YAML and the SDK have none."""
     egress_public_network_access: str = "enabled"
     data_collector: Mapping[str, Any] = field(default_factory=dict)
 
