@@ -68,8 +68,8 @@ def deployment_of(place: Place, endpoint: str, spec: DeploymentSpec) -> Deployme
         max_queue_wait_ms=spec.max_queue_wait_ms,
         liveness_probe=spec.liveness_probe,
         readiness_probe=spec.readiness_probe,
-        properties=spec.properties,
         startup_probe=spec.startup_probe,
+        properties=spec.properties,
         model_mount_path=spec.model_mount_path,
         egress_public_network_access=spec.egress_public_network_access,
         data_collector=spec.data_collector,
@@ -167,10 +167,10 @@ def typed_deployment(
         else values["max_queue_wait_ms"],
         liveness_probe=values.probe("liveness_probe"),
         readiness_probe=values.probe("readiness_probe"),
+        startup_probe=values.probe("startup_probe"),
         properties=kept.properties if kept else {},
         model_mount_path=kept.model_mount_path if kept else "",
         egress_public_network_access=kept.egress_public_network_access if kept else "enabled",
-        startup_probe=values.probe("startup_probe"),
         data_collector=kept.data_collector if kept else {},
     )
     return typed, register
@@ -262,14 +262,14 @@ def _typed_environment(
     request: HttpRequest, values: Typed, kept: Deployment | None
 ) -> str | Packages | None:
     source = values["environment_source"]
-    if source == "model":
-        return None
-    if source == "keep" and kept:
     if source == "image":
         conda = _mapping(values.text("image_conda_file"))
         return Packages(conda, values.text("image").strip() or IMAGE, routes=routes_of(values))
     if source == "dockerfile":
         return Packages(build=_typed_context(request, values), routes=routes_of(values))
+    if source == "model":
+        return None
+    if source == "keep" and kept:
         return kept.environment
     if source == "registered":
         return f"azureml:{values.text('environment_version') or 'my-environment:1'}"
@@ -281,9 +281,6 @@ def _typed_environment(
     return packages_of(catalog.unsaved_environment(**facts))
 
 
-def _model_of(place: Place, spec: DeploymentSpec) -> str | None:
-    model = spec.model
-    if model is None:
 def _typed_context(request: HttpRequest, values: Typed) -> Local:
     """The chosen folder as it lies there; a Dockerfile that was typed is written first."""
     paths = paths_of(request, "context_files")
@@ -292,6 +289,9 @@ def _typed_context(request: HttpRequest, values: Typed) -> Local:
     return Local(CONTEXT, texts={"Dockerfile": values.text("dockerfile")})
 
 
+def _model_of(place: Place, spec: DeploymentSpec) -> str | None:
+    model = spec.model
+    if model is None:
         return None
     if model.model.is_anonymous:
         return place.reference("models", model.model.name, model.version)

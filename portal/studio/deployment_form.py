@@ -136,6 +136,8 @@ class DeploymentForm(forms.Form):
         ("curated", _("Curated")),
         ("conda", _("Conda file")),
         ("requirements", _("pip requirements")),
+        ("image", _("Container image")),
+        ("dockerfile", _("Dockerfile")),
         ("model", _("From the model's files")),
     ]
 
@@ -151,8 +153,6 @@ class DeploymentForm(forms.Form):
     )
     model_name = forms.CharField(label=_("Register it as"), required=False, max_length=255)
     code_source = forms.ChoiceField(initial="write", label=_("Scoring script"))
-        ("image", _("Container image")),
-        ("dockerfile", _("Dockerfile")),
     script = forms.CharField(
         label=_("Script"),
         required=False,
@@ -183,21 +183,6 @@ class DeploymentForm(forms.Form):
     )
     requirements = forms.CharField(
         label=_("pip requirements"), required=False, strip=False, widget=forms.Textarea
-    )
-    environment_variables = PairsField(
-        label=_("Environment variables"),
-        required=False,
-        help_text=_(
-            "One name=value a line. They are stored encrypted and are not kept in drafts."
-        ),
-    )
-    instance_type = forms.ChoiceField(label=_("Instance type"))
-    instance_count = forms.IntegerField(label=_("Instance count"), initial=1, widget=_number(1))
-    request_timeout_ms = forms.IntegerField(
-        label=_("Request timeout"), initial=5000, widget=_number(1)
-    )
-    max_concurrent_requests_per_instance = forms.IntegerField(
-        label=_("Max concurrent requests per instance"), initial=1, widget=_number(1)
     )
     image = forms.CharField(
         label=_("Image"),
@@ -232,6 +217,21 @@ class DeploymentForm(forms.Form):
     )
     liveness_path = forms.CharField(
         label=_("Path that tells liveness"), required=False, initial="/", max_length=500
+    )
+    environment_variables = PairsField(
+        label=_("Environment variables"),
+        required=False,
+        help_text=_(
+            "One name=value a line. They are stored encrypted and are not kept in drafts."
+        ),
+    )
+    instance_type = forms.ChoiceField(label=_("Instance type"))
+    instance_count = forms.IntegerField(label=_("Instance count"), initial=1, widget=_number(1))
+    request_timeout_ms = forms.IntegerField(
+        label=_("Request timeout"), initial=5000, widget=_number(1)
+    )
+    max_concurrent_requests_per_instance = forms.IntegerField(
+        label=_("Max concurrent requests per instance"), initial=1, widget=_number(1)
     )
     max_queue_wait_ms = forms.IntegerField(
         label=_("Max queue wait"), initial=500, widget=_number(0)
@@ -324,21 +324,6 @@ class DeploymentForm(forms.Form):
             field.widget.choices = choices
 
 
-def has_room(row: InstanceType, machine: dict[str, float]) -> bool:
-    """Whether this machine gives an instance all that the type promises."""
-    return (
-        float(row.cores) <= machine["cores"]
-        and row.memory_bytes <= machine["memory_bytes"]
-        and not row.gpu_count
-    )
-
-
-def _types_with(name: str) -> list[InstanceType]:
-    """What may be chosen, and the one in use even if it was switched off since."""
-    return list(InstanceType.objects.filter(Q(is_enabled=True) | Q(name__iexact=name)))
-
-
-def _sized(rows: list[ModelVersion]) -> list[tuple[str, str]]:
 def differing_probe(name: str, values: Mapping[str, Any]) -> dict[str, int]:
     """What differs from Azure's defaults; a startup probe with nothing else says that it is there."""
     given = {key: value for key, value in values.items() if value not in (None, "")}
@@ -359,6 +344,21 @@ def routes_of(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def has_room(row: InstanceType, machine: dict[str, float]) -> bool:
+    """Whether this machine gives an instance all that the type promises."""
+    return (
+        float(row.cores) <= machine["cores"]
+        and row.memory_bytes <= machine["memory_bytes"]
+        and not row.gpu_count
+    )
+
+
+def _types_with(name: str) -> list[InstanceType]:
+    """What may be chosen, and the one in use even if it was switched off since."""
+    return list(InstanceType.objects.filter(Q(is_enabled=True) | Q(name__iexact=name)))
+
+
+def _sized(rows: list[ModelVersion]) -> list[tuple[str, str]]:
     return [(str(row), f"{row} · {row.type} · {size(row.size_bytes)}") for row in rows]
 
 

@@ -70,10 +70,10 @@ class Deployment:
     max_queue_wait_ms: int = 500
     liveness_probe: Mapping[str, int] = field(default_factory=dict)
     readiness_probe: Mapping[str, int] = field(default_factory=dict)
-    properties: Mapping[str, str] = field(default_factory=dict)
-    model_mount_path: str = ""
     startup_probe: Mapping[str, int] = field(default_factory=dict)
     """Known to REST alone: the YAML and the SDK have none."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    model_mount_path: str = ""
     egress_public_network_access: str = "enabled"
     data_collector: Mapping[str, Any] = field(default_factory=dict)
 
