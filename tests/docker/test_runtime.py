@@ -334,6 +334,17 @@ def test_an_engine_that_is_away_is_no_reason_to_start_twice(
     gc.collect()
 
 
+def test_a_following_that_hears_nothing_ends_so_that_another_can_begin(
+    stand: DockerStand, running: InstanceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consoles, "SILENCE_SECONDS", 0.5)
+    now = datetime.now(UTC)
+    assert list(stand.runtime.follow(running.name, since=now)) == []
+    stand.say(running.name, "heard by the next")
+    heard = [line.text for line in stand.runtime.follow(running.name, since=now)]
+    assert heard == ["heard by the next"]
+
+
 def test_ten_thousand_lines_and_a_long_one_are_followed_in_order(stand: DockerStand) -> None:
     script = """
         import sys

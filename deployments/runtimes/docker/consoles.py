@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from docker.errors import APIError
+from urllib3.exceptions import ReadTimeoutError
 
 from deployments.runtimes import LogLine
 from deployments.runtimes.docker.engines import Engine
@@ -22,7 +23,7 @@ STATUS_MARK = "\x1eportico-status "
 HEADER = struct.Struct(">BxxxL")
 LINE_LENGTH = 500
 LONGEST_LINE = 1 << 16
-SILENCE_SECONDS = 3600
+SILENCE_SECONDS = 60
 CONNECT_SECONDS = 5
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,10 +37,14 @@ def lines_since(engine: Engine, container: str, since: datetime) -> Iterator[Log
 
 
 def follow(engine: Engine, container: str, since: datetime) -> Iterator[LogLine]:
-    """The same, and then each new line, until the container ends or the engine goes away."""
+    """The same, and then each new line, until the container ends, the engine goes away or nothing comes for a while.
+
+    Whoever wants more begins again: an engine that turns over a flooded log may lose its own followers for ever.
+    """
     with (
         contextlib.suppress(APIError),
         _opened(engine, container, since=_stamp(since), follow="1") as reply,
+        contextlib.suppress(ReadTimeoutError),
     ):
         yield from _without_status(_lines(_reader(reply)))
 
