@@ -44,6 +44,7 @@ def endpoint_of(row: OnlineEndpoint) -> Endpoint:
         row.properties,
         row.traffic,
         row.mirror_traffic,
+        row.compute_name,
     )
 
 
@@ -121,6 +122,7 @@ def compute_values(spec: ComputeSpec) -> computes.Compute:
         spec.resource_id,
         spec.description,
         spec.tags,
+        spec.runtime,
     )
 
 
@@ -132,6 +134,7 @@ def typed_endpoint(form: Form) -> Endpoint:
         values.text("auth_mode"),
         values.text("endpoint_description"),
         values["endpoint_tags"] or {},
+        compute=values.get("compute") or "",
     )
 
 

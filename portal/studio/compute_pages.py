@@ -23,8 +23,9 @@ from portal.studio.deployment_form import DEFAULT_TYPE, PairsField
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
 from portal.templatetags.studio import size
+from workspaces import access
 from workspaces.computes import ComputeSpec, create_compute, find_compute, spec_of
-from workspaces.errors import UserError
+from workspaces.errors import Conflict, UserError
 from workspaces.models import Compute, InstanceType
 
 SHOWN_AS = {
@@ -32,6 +33,7 @@ SHOWN_AS = {
     "size": "instance_type",
     "idle_time_before_scale_down": "idle_seconds",
     "computes": "",
+    "engines": "",
 }
 OF_CLUSTERS = ("tier", "min_instances", "max_instances", "idle_seconds")
 
@@ -48,8 +50,23 @@ class ComputeForm(forms.Form):
         label=gettext_lazy("Kind"),
         choices=[
             (Compute.Kind.AMLCOMPUTE, gettext_lazy("Cluster")),
-            (Compute.Kind.KUBERNETES, gettext_lazy("Attached Kubernetes cluster")),
+            (
+                Compute.Kind.KUBERNETES,
+                gettext_lazy("Attached compute (Kubernetes in Azure's words)"),
+            ),
         ],
+    )
+    runtime = forms.ChoiceField(
+        label=gettext_lazy("Deployments run as"),
+        required=False,
+        choices=[
+            ("", gettext_lazy("The installation decides")),
+            (Compute.Runtime.DOCKER, gettext_lazy("Containers")),
+            (Compute.Runtime.PROCESS, gettext_lazy("Processes of the portal's machine")),
+        ],
+        help_text=gettext_lazy(
+            "With engines of its own, as containers on them. A change is for the next revision of each deployment."
+        ),
     )
     instance_type = forms.CharField(
         label=gettext_lazy("Size of a node"),
@@ -94,8 +111,17 @@ class ComputeForm(forms.Form):
         help_text=gettext_lazy("One on each line, as name=value."),
     )
 
-    def __init__(self, *args: Any, current: ComputeSpec | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        current: ComputeSpec | None = None,
+        is_operator: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Only an operator says where deployments run."""
         super().__init__(*args, **kwargs)
+        if not is_operator or (current and current.kind == Compute.Kind.AMLCOMPUTE):
+            del self.fields["runtime"]
         rows = InstanceType.objects.filter(is_enabled=True)
         words = {
             row.name: f"{row.name}: {row.cores.normalize():f} cores, {size(row.memory_bytes)}"
@@ -116,13 +142,16 @@ class ComputeForm(forms.Form):
         }
         kept = {name: getattr(base, name) for name in base.__dataclass_fields__}
         texts = {"description": self.cleaned_data["description"].replace("\r\n", "\n")}
+        if "runtime" in self.fields:
+            is_cluster = given.get("kind", base.kind) == Compute.Kind.AMLCOMPUTE
+            texts["runtime"] = "" if is_cluster else self.cleaned_data["runtime"]
         return ComputeSpec(**{**kept, **given, **texts})
 
 
 @studio_page("computes/write")
 def create(request: StudioRequest) -> HttpResponse:
     """The form of a new compute."""
-    form = ComputeForm(request.POST or None)
+    form = ComputeForm(request.POST or None, is_operator=access.reaches_all(request.user))
     if asks_for_code(request):
         return code_part(request, _code(request, form))
     if request.method != "POST":
@@ -137,17 +166,20 @@ def create(request: StudioRequest) -> HttpResponse:
             problems = told(error, shown_as=SHOWN_AS)
         else:
             toast(request, _("Compute %(name)s is ready.") % {"name": made.name})
-            return go(request, compute_url(request))
+            return go(request, _page_of(request, made))
     return _page(request, form, problems)
 
 
 @studio_page("computes/write")
 def edit(request: StudioRequest, compute: str) -> HttpResponse:
     """Number of nodes, idle time, description and tags."""
-    found = _find(request, compute)
+    found = find_or_404(request, compute)
     current = spec_of(found)
     initial = {name: getattr(current, name) for name in current.__dataclass_fields__}
-    form = ComputeForm(request.POST or None, initial=initial, current=current)
+    is_operator = access.reaches_all(request.user)
+    form = ComputeForm(
+        request.POST or None, initial=initial, current=current, is_operator=is_operator
+    )
     if asks_for_code(request):
         return code_part(request, _code(request, form, current))
     if request.method != "POST":
@@ -160,22 +192,33 @@ def edit(request: StudioRequest, compute: str) -> HttpResponse:
             problems = told(error, shown_as=SHOWN_AS)
         else:
             toast(request, _("Compute %(name)s was changed.") % {"name": found.name})
-            return go(request, compute_url(request))
+            return go(request, _page_of(request, found))
     return _page(request, form, problems, compute=found)
 
 
 @studio_page("computes/delete")
 @require_POST
 def delete(request: StudioRequest, compute: str) -> HttpResponse:
-    """Gone at once; batch deployments keep its name."""
-    found = _find(request, compute)
-    delete_compute(found, by=request.user)
+    """Gone at once, unless online deployments are on it; batch deployments keep its name."""
+    found = find_or_404(request, compute)
+    try:
+        delete_compute(found, by=request.user)
+    except Conflict as error:
+        toast(request, error.message, level="error")
+        return go(request, compute_url(request))
     toast(request, _("Compute %(name)s was deleted.") % {"name": found.name})
     return go(request, compute_url(request))
 
 
 def compute_url(request: StudioRequest) -> str:
     return reverse("studio:compute", kwargs={"workspace": request.workspace.name})
+
+
+def _page_of(request: StudioRequest, compute: Compute) -> str:
+    """That of an attached compute; clusters stand in the list alone."""
+    if compute.is_cluster:
+        return compute_url(request)
+    return reverse("studio:compute_detail", args=[request.workspace.name, compute.name])
 
 
 def _page(
@@ -213,7 +256,7 @@ def _code(request: StudioRequest, form: ComputeForm, current: ComputeSpec | None
     return computes.write(place_of(request), compute_values(replace(base, **facts)))
 
 
-def _find(request: StudioRequest, name: str) -> Compute:
+def find_or_404(request: StudioRequest, name: str) -> Compute:
     found = find_compute(request.workspace, name)
     if found is None:
         raise Http404(f"There is no compute '{name}' in workspace '{request.workspace.name}'.")

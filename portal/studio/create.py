@@ -66,7 +66,7 @@ def check(request: StudioRequest) -> HttpResponse:
     """The preflight: everything that can be known before anything is made."""
     name = request.POST.get("for_endpoint", "")
     endpoint = find_endpoint(request, name) if name else None
-    endpoint_form = None if endpoint else EndpointForm(request.POST)
+    endpoint_form = None if endpoint else EndpointForm(request.POST, workspace=request.workspace)
     form = _form(request, endpoint)
     problems = _form_problems(endpoint_form, form)
     found: dict[str, Any] = {}
@@ -88,7 +88,9 @@ def check(request: StudioRequest) -> HttpResponse:
 
 
 def _wizard(request: StudioRequest, endpoint: OnlineEndpoint | None) -> HttpResponse:
-    endpoint_form = None if endpoint else EndpointForm(request.POST or None)
+    endpoint_form = None
+    if endpoint is None:
+        endpoint_form = EndpointForm(request.POST or None, workspace=request.workspace)
     form = _form(request, endpoint)
     if asks_for_code(request):
         return code_part(request, _code(request, form, endpoint, endpoint_form))
@@ -185,6 +187,7 @@ def _endpoint_spec(form: EndpointForm) -> EndpointSpec:
         name=data["endpoint_name"],
         description=data["endpoint_description"].replace("\r\n", "\n"),
         auth_mode=data["auth_mode"],
+        compute=data.get("compute", ""),
         tags=data["endpoint_tags"],
     )
 

@@ -14,7 +14,7 @@ from deployments.models import PROBE_DEFAULTS
 from deployments.specs import DeploymentSpec
 from endpoints.models import OnlineEndpoint
 from portal.templatetags.studio import size
-from workspaces.models import EnvironmentVersion, InstanceType, ModelVersion, Workspace
+from workspaces.models import Compute, EnvironmentVersion, InstanceType, ModelVersion, Workspace
 
 TEMPLATE_SCRIPT = '''import json
 import os
@@ -114,7 +114,22 @@ class EndpointForm(forms.Form):
         ],
         initial=OnlineEndpoint.AuthMode.KEY,
     )
+    compute = forms.ChoiceField(
+        label=_("Compute"),
+        required=False,
+        help_text=_("Where its deployments run. It cannot change once there is a deployment."),
+    )
     endpoint_tags = PairsField(label=_("Tags"), required=False)
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = workspace.computes.filter(kind=Compute.Kind.KUBERNETES)
+        attached = [(name, name) for name in names.values_list("name", flat=True)]
+        field = self.fields["compute"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [("", _("This installation (default)")), *attached]
+        if not attached:
+            del self.fields["compute"]
 
 
 class DeploymentForm(forms.Form):

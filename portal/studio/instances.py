@@ -43,7 +43,7 @@ class InstanceRow:
 
 def instance_rows(deployment: OnlineDeployment) -> list[InstanceRow]:
     usage = latest_usage(deployment)
-    rows = deployment.instances.select_related("revision__instance_type")
+    rows = deployment.instances.select_related("revision__instance_type", "revision__compute")
     return [_row(deployment, row, usage.get(row.name)) for row in rows]
 
 

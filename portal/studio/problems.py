@@ -37,6 +37,7 @@ ENDPOINT_FIELDS = {
     "description": "endpoint_description",
     "tags": "endpoint_tags",
     "auth_mode": "auth_mode",
+    "compute": "compute",
 }
 
 

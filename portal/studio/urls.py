@@ -11,6 +11,7 @@ from portal.studio import (
     build_log,
     catalog_pages,
     compute,
+    compute_engines,
     compute_pages,
     consume,
     create,
@@ -37,6 +38,7 @@ app_name = "studio"
 ENDPOINT = "endpoints/<str:endpoint>"
 BATCH = "batch-endpoints/<str:batch>"
 DEPLOYMENT = f"{ENDPOINT}/deployments/<str:deployment>"
+ENGINE = "compute/<str:compute>/engines/<str:engine>"
 PRINCIPAL = "access/principals/<uuid:client>"
 
 urlpatterns = [
@@ -158,6 +160,15 @@ urlpatterns = [
     path("compute/engines/away", engines.away, name="engines_away"),
     path("compute/images/remove-unused", engines.remove_images, name="remove_images"),
     path("compute/create", compute_pages.create, name="create_compute"),
+    path("compute/<str:compute>/details", compute_engines.detail, name="compute_detail"),
+    path("compute/<str:compute>/engines", compute_engines.engine_part, name="compute_engines"),
+    path("compute/<str:compute>/attach-engine", compute_engines.attach, name="attach_engine"),
+    path(f"{ENGINE}/edit", compute_engines.edit, name="edit_engine"),
+    path(f"{ENGINE}/check", compute_engines.check, name="check_engine"),
+    path(f"{ENGINE}/close", compute_engines.close, name="close_engine"),
+    path(f"{ENGINE}/open", compute_engines.reopen, name="open_engine"),
+    path(f"{ENGINE}/drain", compute_engines.drain, name="drain_engine"),
+    path(f"{ENGINE}/remove", compute_engines.remove, name="remove_engine"),
     path("compute/<str:compute>/edit", compute_pages.edit, name="edit_compute"),
     path("compute/<str:compute>/delete", compute_pages.delete, name="delete_compute"),
     path("activity", activity.workspace_activity, name="activity"),

@@ -19,7 +19,9 @@ from tests.factories import (
     Cast,
     make_batch_endpoint,
     make_component,
+    make_compute,
     make_data,
+    make_engines,
     make_environment,
     make_model,
     make_online_endpoint,
@@ -108,6 +110,16 @@ MATRIX: dict[str, tuple[int, int, int]] = {
     "create_compute": (OK, FORBIDDEN, FORBIDDEN),
     "edit_compute": (OK, FORBIDDEN, FORBIDDEN),
     "delete_compute": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "compute_detail": (OK, OK, NOT_ALLOWED),
+    "compute_engines": (OK, OK, NOT_ALLOWED),
+    # Administrators of the installation alone, but for a look.
+    "attach_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "edit_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "check_engine": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
+    "close_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "open_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "drain_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "remove_engine": (FORBIDDEN, FORBIDDEN, FORBIDDEN),
     "activity": (OK, OK, NOT_ALLOWED),
     "members": (OK, OK, OK),
     "add_member": (NOT_ALLOWED, FORBIDDEN, FORBIDDEN),
@@ -131,6 +143,7 @@ NAMES: dict[str, Any] = {
     "instance": "1",
     "build": 0,
     "compute": "cpu",
+    "engine": "a",
     "resource": "cores",
     "batch": "nightly",
     "key_type": "primary",
@@ -161,6 +174,7 @@ def house(cast: Cast) -> Cast:
         workspace=cast.workspace, name="box", type="azure_blob", container="c", account_name="a"
     )
     make_batch_endpoint(cast.workspace, "nightly", deployments=["blue"])
+    make_engines(make_compute(cast.workspace, "edge", kind="kubernetes"), "a")
     PersonalToken.objects.create(user=cast.alice, name="laptop", digest="0" * 64)
     return cast
 
@@ -171,6 +185,8 @@ def address_of(name: str, workspace: str) -> str:
     asset = ASSETS.get(str(pattern.pattern).partition("/")[0], "")
     token = PersonalToken.objects.filter(name="laptop").values_list("pk", flat=True).get()
     known = {**NAMES, "name": asset, "pk": token}
+    if "engine" in name or name == "compute_detail":
+        known["compute"] = "edge"
     parts = {part: known[part] for part in pattern.pattern.converters}
     return reverse(f"studio:{name}", kwargs={"workspace": workspace, **parts})
 

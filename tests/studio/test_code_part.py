@@ -18,12 +18,16 @@ from tests.factories import (
     Cast,
     make_batch_endpoint,
     make_component,
+    make_compute,
     make_data,
+    make_engines,
     make_environment,
     make_model,
     make_online_endpoint,
     make_revision,
+    make_user,
 )
+from tests.studio.conftest import browser_of
 from tests.studio.test_access_matrix import MATRIX, nothing_changes
 from tests.studio.test_create import filled
 from workspaces import principals, tokens, vault
@@ -125,6 +129,12 @@ SHOWN = {
     "create_compute": ("compute/create", "as-code"),
     "edit_compute": ("compute/cpu/edit", "as-code"),
     "delete_compute": ("compute", "delete-code-{compute}"),
+    "attach_engine": ("compute/edge/attach-engine", "as-code"),
+    "edit_engine": ("compute/edge/engines/a/edit", "as-code"),
+    "close_engine": ("compute/edge/engines/a/close", "as-code"),
+    "open_engine": ("compute/edge/engines/a/open", "as-code"),
+    "drain_engine": ("compute/edge/engines/a/drain", "as-code"),
+    "remove_engine": ("compute/edge/engines/a/remove", "as-code"),
     "add_member": ("access", "as-code"),
     "change_member": ("access", "change-code"),
     "remove_member": ("access", "remove-code-{member}"),
@@ -139,6 +149,7 @@ SHOWN = {
 }
 WITHOUT = {
     "load_samples": "makes examples, by verbs that have their own dialogs",
+    "check_engine": "looks, and changes nothing",
     "create_check": "looks, and changes nothing",
     "check_environment": "looks, and changes nothing",
     "logs": "looks, and changes nothing",
@@ -155,10 +166,13 @@ WITHOUT = {
     "remove_images": "of the whole installation; the command line of its machine has the same word",
     "account": "one's own password, which is of no workspace",
 }
+# For administrators of the installation.
+ENGINES = {name for name in SHOWN if name.endswith("_engine")}
 # Portico's own, for which the command line has commands.
 OURS = {
     *("restart_instance", "drain_instance", "build_environment"),
     *("debug_deployment", "stop_debug"),
+    *ENGINES,
 }
 # Azure's SDK and command line cannot do these.
 REST_ALONE = {
@@ -192,6 +206,7 @@ def everything(cast: Cast, endpoint: OnlineEndpoint) -> dict[str, int]:
     credential = principal.federated_credentials.create(
         name="k8s", issuer="https://i", subject="s", audience="a", keys={"keys": []}
     )
+    make_engines(make_compute(workspace, "edge", kind="kubernetes"), "a")
     store = Datastore.objects.create(
         workspace=workspace, name="box", type="azure_blob", container="c", account_name="a"
     )
@@ -199,7 +214,7 @@ def everything(cast: Cast, endpoint: OnlineEndpoint) -> dict[str, int]:
     return {
         "store": store.pk,
         "batch": batch.deployments.get().pk,
-        "compute": workspace.computes.get().pk,
+        "compute": workspace.computes.get(name="cpu").pk,
         "member": workspace.memberships.get(user=cast.bob).pk,
         "principal": principal.pk,
         "secret": secret.pk,
@@ -222,10 +237,12 @@ def test_everything_that_the_studio_changes_is_shown_as_code_or_has_a_reason(
 ) -> None:
     takes_post = {name for name, row in MATRIX.items() if takes(row)}
     assert takes_post == set(SHOWN) | set(WITHOUT)
+    admin = browser_of(make_user("olga", is_superuser=True))
     for name, (rest, pattern) in SHOWN.items():
         url = url_of(cast, rest)
         chosen = {"name": ["churn"]}
-        page = alice.post(url, chosen) if name == "delete_endpoints" else alice.get(url)
+        browser = admin if name in ENGINES else alice
+        page = browser.post(url, chosen) if name == "delete_endpoints" else browser.get(url)
         fold = folds_of(page).get(pattern.format(**everything))
         assert fold, (name, rest, sorted(folds_of(page)))
         assert {"rest", "set-up"} <= set(fold), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ ANSWER_SECONDS = 10
 AWAY_SECONDS = 3
 INFO_SECONDS = 30
 POOLED_CONNECTIONS = 32
+ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"()]+)")
 
 
 class Engine:
@@ -156,7 +158,10 @@ def said(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, SshFailed):
         cause = cause.__cause__ or cause.__context__
-    return " ".join(str(cause or error).split())[:300] or type(error).__name__
+    text = " ".join(str(cause or error).split())
+    # Deep inside what the libraries between us and the engine say of each other.
+    reason = ERRNO.search(text)
+    return (reason[1].strip() if reason else text)[:300] or type(error).__name__
 
 
 def reason_of(error: APIError) -> str:

@@ -39,6 +39,8 @@ class Compute:
     resource_id: str = ""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = ""
+    """Portico's own, of Kubernetes."""
 
 
 def write(place: Place, compute: Compute) -> Forms:
@@ -81,7 +83,9 @@ def _yaml(compute: Compute) -> tuple[str, dict[str, Any]]:
 def _fields(compute: Compute) -> dict[str, Any]:
     common = {"description": compute.description, "tags": dict(compute.tags)}
     if compute.is_kubernetes:
-        own = {"namespace": compute.namespace, "resource_id": compute.resource_id}
+        own: dict[str, Any] = {"namespace": compute.namespace, "resource_id": compute.resource_id}
+        if compute.runtime:
+            own["properties"] = _place(compute)
         return {"name": compute.name, **own, **common}
     return {
         "name": compute.name,
@@ -94,13 +98,17 @@ def _fields(compute: Compute) -> dict[str, Any]:
     }
 
 
+def _place(compute: Compute) -> dict[str, Any]:
+    return {"portico": {"runtime": compute.runtime}} if compute.runtime else {}
+
+
 def _body(compute: Compute) -> dict[str, Any]:
     outer: dict[str, Any] = {"description": compute.description}
     if compute.is_kubernetes:
         outer |= {
             "computeType": "Kubernetes",
             "resourceId": compute.resource_id,
-            "properties": {"namespace": compute.namespace},
+            "properties": {"namespace": compute.namespace, **_place(compute)},
         }
     else:
         outer |= {

@@ -140,13 +140,15 @@ def endpoint_yaml(endpoint: Endpoint) -> str:
     values = {
         "name": endpoint.name,
         "auth_mode": endpoint.auth_mode,
+        "compute": f"azureml:{endpoint.compute}" if endpoint.compute else "",
         "description": endpoint.description,
         "tags": dict(endpoint.tags),
         "properties": dict(endpoint.properties),
         "traffic": dict(endpoint.traffic),
         "mirror_traffic": dict(endpoint.mirror_traffic),
     }
-    return yaml_text("managedOnlineEndpoint", values)
+    kind = "kubernetesOnlineEndpoint" if endpoint.compute else "managedOnlineEndpoint"
+    return yaml_text(kind, values)
 
 
 def endpoint_path(name: str) -> str:
@@ -169,6 +171,7 @@ def _endpoint_body(endpoint: Endpoint, location: str) -> dict[str, Any]:
     """All of it, for a PUT states the whole wish; empty traffic is told, so that it ends."""
     properties = {
         "authMode": AUTH_MODES.get(endpoint.auth_mode, endpoint.auth_mode),
+        "compute": endpoint.compute,
         "description": endpoint.description,
         "properties": dict(endpoint.properties),
     }
@@ -210,10 +213,12 @@ def _create_python(
         values = {
             "name": endpoint.name,
             "auth_mode": endpoint.auth_mode,
+            "compute": endpoint.compute,
             "description": endpoint.description,
             "tags": dict(endpoint.tags),
         }
-        entity = Entity("ManagedOnlineEndpoint", without_empty(values))
+        kind = "KubernetesOnlineEndpoint" if endpoint.compute else "ManagedOnlineEndpoint"
+        entity = Entity(kind, without_empty(values))
         program.do("online_endpoints.begin_create_or_update", entity)
     deployment_program(program, deployment, register)
     if all_traffic:

@@ -47,6 +47,8 @@ class Endpoint:
     properties: Mapping[str, str] = field(default_factory=dict)
     traffic: Mapping[str, int] = field(default_factory=dict)
     mirror_traffic: Mapping[str, int] = field(default_factory=dict)
+    compute: str = ""
+    """The attached compute on which its deployments run."""
 
 
 @dataclass(frozen=True)
