@@ -22,8 +22,8 @@ from api import (
     documents,
     environment_builds,
     environments,
-    instances,
     images,
+    instances,
     jobs,
     locations,
     oauth,
@@ -227,17 +227,17 @@ urlpatterns = [
         environment_builds.CheckEnvironment.as_view(),
         "arm-check-environment",
     ),
-    arm(f"{ENVIRONMENT}/builds", environment_builds.BuildList.as_view(), "arm-environment-builds"),
-    arm(
-        f"{ENVIRONMENT}/builds/<build>",
-        environment_builds.BuildDetail.as_view(),
-        "arm-environment-build",
-    ),
     arm(f"{WORKSPACE}/images", images.ImageList.as_view(), "arm-images"),
     arm(
         f"{WORKSPACE}/images/removeUnused",
         images.RemoveUnusedImages.as_view(),
         "arm-remove-unused-images",
+    ),
+    arm(f"{ENVIRONMENT}/builds", environment_builds.BuildList.as_view(), "arm-environment-builds"),
+    arm(
+        f"{ENVIRONMENT}/builds/<build>",
+        environment_builds.BuildDetail.as_view(),
+        "arm-environment-build",
     ),
     arm(
         f"{ENVIRONMENT}/builds/<build>/cancel",

@@ -75,10 +75,10 @@ DATASTORE = {
     "properties": {"datastoreType": "AzureBlob", "accountName": "a", "containerName": "c"}
 }
 ROUTES = [
-    Route("GET", "", 200, 200),
     # Without containers there are none.
     Route("GET", "images", 400, 400),
     Route("POST", "images/removeUnused", 403, 403),
+    Route("GET", "", 200, 200),
     Route("GET", "onlineEndpoints", 200, 200),
     Route("GET", "onlineEndpoints/churn", 200, 200),
     Route("PUT", "onlineEndpoints/fresh", 201, 403, {}),
