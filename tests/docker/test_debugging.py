@@ -39,7 +39,7 @@ WORKSPACE = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/portico"
     "/providers/Microsoft.MachineLearningServices/workspaces/main"
 )
-SESSION = "/deployments/blue/debugSession"
+SESSION = "/deployments/{}/debugSession"
 REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
 
 
@@ -93,18 +93,18 @@ class Owner:
             method, url, json=body, headers=headers, verify=self.house.tls, timeout=SECONDS
         )
 
-    def session(self) -> dict[str, Any]:
+    def session(self, name: str = "blue") -> dict[str, Any]:
         """Empty when there is none."""
-        answer = self.call("GET", SESSION)
+        answer = self.call("GET", SESSION.format(name))
         assert answer.status_code in (200, 404), answer.text
         found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
         return found
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self, name: str = "blue") -> dict[str, Any]:
         """A session that runs."""
-        assert self.call("PUT", SESSION).status_code == 202
-        self.wait_for(lambda: self.session().get("state") == "Running", "run the session")
-        return self.session()
+        assert self.call("PUT", SESSION.format(name)).status_code == 202
+        self.wait_for(lambda: self.session(name).get("state") == "Running", "run the session")
+        return self.session(name)
 
     def score(self, name: str) -> Any:
         key = self.call("POST", "/listKeys").json()["primaryKey"]
@@ -204,42 +204,44 @@ def test_a_debugger_attaches_as_the_command_line_tells(owner: Owner) -> None:
 
 def test_a_container_that_is_stopped_by_hand_ends_the_session_with_a_reason(owner: Owner) -> None:
     owner.begin()
-    (container,) = owner.containers(".debug")
+    (container,) = owner.containers("blue.1.1.debug")
     container.stop(timeout=1)
     owner.wait_for(lambda: owner.session()["state"] == "Failed", "tell")
     assert owner.session()["error"]["message"]
-    owner.wait_for(lambda: not owner.containers(".debug"), "remove it")
+    owner.wait_for(lambda: not owner.containers("blue.1.1.debug"), "remove it")
     # Begun anew it may have another address, which is the one that is told.
     again = owner.begin()
-    (container,) = owner.containers(".debug")
+    (container,) = owner.containers("blue.1.1.debug")
     (place,) = container.attrs["NetworkSettings"]["Networks"].values()
     assert f":{place['IPAddress']}:" in again["tunnel"]
 
 
 def test_a_worker_that_is_killed_over_a_session_finishes_it_after_all(owner: Owner) -> None:
-    owner.call("DELETE", SESSION)
+    owner.begin()
+    owner.call("DELETE", SESSION.format("blue"))
     owner.house.kill("worker")
     owner.wait_for(lambda: not owner.session(), "end the session")
-    assert owner.containers(".debug") == []
+    assert owner.containers("blue.1.1.debug") == []
 
-    owner.call("PUT", SESSION)
+    owner.call("PUT", SESSION.format("blue"))
     owner.house.kill("worker")
     owner.wait_for(lambda: owner.session()["state"] == "Running", "run the session")
-    (container,) = owner.containers(".debug")
+    (container,) = owner.containers("blue.1.1.debug")
     assert owner.score("blue.debug") == {"total": 3}
 
     # The portal dies as a whole, and is back: the session is the same one.
     owner.house.crash()
     owner.house.start()
     assert owner.score("blue.debug") == {"total": 3}
-    assert [one.id for one in owner.containers(".debug")] == [container.id]
+    assert [one.id for one in owner.containers("blue.1.1.debug")] == [container.id]
 
 
 def test_a_deployment_that_is_deleted_takes_its_session_along(owner: Owner) -> None:
-    owner.begin()
-    assert owner.call("DELETE", "/deployments/blue").status_code == 202
-    owner.wait_for(lambda: not owner.containers("blue.1.1.0"), "delete the deployment")
-    assert owner.containers(".debug") == []
+    owner.do("ml online-deployment create -f d.yml -n red")
+    owner.begin("red")
+    (container,) = owner.containers("red.3.1.debug")
+    owner.do("ml online-deployment delete -e churn -n red --yes")
+    assert container.id not in {one.id for one in owner.containers(".debug")}
 
 
 def reaches(container: Any, host: str, port: str) -> bool:
