@@ -135,6 +135,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form from before a new sign-in, or from elsewhere."""
-    message = "This form is out of date. Load the page again, then send it once more."
-    return render(request, "403.html", {"message": message}, status=403)
+    """A form from before a new sign-in, or from elsewhere: nobody's role is to blame."""
+    message = "This form is out of date: nothing was changed. Go back, load the page again, then send it once more."
+    return render(request, "refused.html", {"message": message}, status=403)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
+from django.conf import settings
 from django.db.models import Count, Prefetch, Q
 from django.http import HttpResponse
 from django.urls import reverse
@@ -34,6 +35,14 @@ from workspaces.errors import Conflict, UserError
 
 ENDPOINT_SCHEMA = "https://azuremlschemas.azureedge.net/latest/managedOnlineEndpoint.schema.json"
 DEFAULT_RANGE = "1h"
+RANGE_LABELS = {
+    "15m": gettext_lazy("Last 15 minutes"),
+    "1h": gettext_lazy("Last hour"),
+    "6h": gettext_lazy("Last 6 hours"),
+    "24h": gettext_lazy("Last 24 hours"),
+    "7d": gettext_lazy("Last 7 days"),
+    "30d": gettext_lazy("Last 30 days"),
+}
 SPLIT_LABELS = {
     "status": gettext_lazy("Status"),
     "deployment": gettext_lazy("Deployment"),
@@ -193,10 +202,10 @@ def monitoring_tab(request: StudioRequest, endpoint: str) -> HttpResponse:
     context |= {
         "charts": drawn,
         # Of the other charts the title says it.
-        "units": ("%", "ms", "bytes/s"),
+        "units": ("%", "ms", "bytes/s", settings.CURRENCY),
         "has_requests": any(chart.key == "requests" and not chart.is_empty for chart in drawn),
         "range": range_,
-        "ranges": RANGES,
+        "ranges": RANGE_LABELS.items(),
         "split": split,
         "splits": SPLIT_LABELS.items(),
         "is_refreshed": request.GET.get("refresh") == "on",

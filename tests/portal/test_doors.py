@@ -24,6 +24,15 @@ def sign_in(client: Client, *, secure: bool) -> object:
     return client.post(reverse("sign_in"), fields, secure=secure)
 
 
+def test_a_form_from_an_earlier_sign_in_is_out_of_date_and_nobodys_role_is_blamed() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(make_user("alice"))
+    reply = client.post(reverse("sign_out"))
+    assert reply.status_code == 403
+    assert "This form is out of date" in reply.content.decode()
+    assert "role" not in reply.content.decode().split("<h1")[1].split("</section>")[0]
+
+
 @pytest.mark.parametrize("secure", [True, False])
 def test_cookies_given_over_tls_stay_there(secure: bool) -> None:
     client = Client()
