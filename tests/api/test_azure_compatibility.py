@@ -17,7 +17,8 @@ PAGE = (DOCS / "azure-compatibility.md").read_text()
 STATES = {"works", "differs", "refused", "absent"}
 SERVED = re.compile(r"^\| (`[A-Z`, ]+`) \| `([^`]+)` \|", re.M)
 OWN = re.compile(
-    r"api/|\{ws\}/(servicePrincipals|images)|.*/deployments/\{deployment\}/(instances|debugSession|getBuildLog)|.*/versions/\{version\}/(builds|check)"
+    r"api/|\{ws\}/(servicePrincipals|images)|.*/computes/\{compute\}/engines|"
+    r".*/deployments/\{deployment\}/(instances|debugSession|getBuildLog)|.*/versions/\{version\}/(builds|check)"
 )
 OWN_COMMANDS = set(re.findall(r"^\| `(ml [\w -]+)` \| [^|]+ \|$", PAGE, re.M))
 # Properties of MLClient that are no operations.
