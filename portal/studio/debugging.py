@@ -15,6 +15,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from deployments import debugging
 from deployments.models import DebugSession, OnlineDeployment
+from deployments.staging import runs_as_container
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio.as_code import debugging as as_code
 from portal.studio.as_code.forms import Forms
@@ -96,6 +97,7 @@ def _start_code(request: StudioRequest, deployment: OnlineDeployment, hours: int
 def _context(
     request: StudioRequest, deployment: OnlineDeployment, session: DebugSession | None
 ) -> dict[str, Any]:
+    revision = deployment.serving_revision
     stopping = as_code.stop_debug(place_of(request), deployment.endpoint.name, deployment.name)
     context: dict[str, Any] = {
         "workspace": request.workspace,
@@ -103,6 +105,7 @@ def _context(
         "deployment": deployment,
         "session": session,
         "refusal": "" if session else debugging.refusal(deployment),
+        "is_in_container": bool(revision and runs_as_container(revision)),
         "hours": HOURS,
         "usual_hours": USUAL_HOURS,
         "code_url": _url_of(request, deployment),
