@@ -45,6 +45,9 @@ DEBUG_COLUMNS = {
     "Expires": "expiresAt",
     "Tunnel": "tunnel",
 }
+WHICH = (a.name_required("deployment"), required(a.ENDPOINT))
+HERE = (a.LOCAL, a.VSCODE, a.LOCAL_GPU)
+"""Without a portal, in a container or a process of this machine."""
 NUMBER = required(
     argument("instance", "--instance", "-i", help="Its number, as list-instances tells it.")
 )
@@ -186,9 +189,7 @@ COMMANDS = (
             a.SKIP_SCRIPT,
             a.NO_WAIT,
             a.WEB,
-            a.LOCAL,
-            a.VSCODE,
-            a.LOCAL_GPU,
+            *HERE,
         ),
         columns=DEPLOYMENT_COLUMNS,
         local=f"{LOCAL_DEPLOYMENT}create",
@@ -211,9 +212,7 @@ COMMANDS = (
             a.SKIP_SCRIPT,
             a.NO_WAIT,
             a.WEB,
-            a.LOCAL,
-            a.VSCODE,
-            a.LOCAL_GPU,
+            *HERE,
         ),
         columns=DEPLOYMENT_COLUMNS,
         local=f"{LOCAL_DEPLOYMENT}update",
@@ -225,7 +224,7 @@ COMMANDS = (
         "ml online-deployment show",
         "Show a deployment.",
         f"{DEPLOYMENT}show",
-        (a.name_required("deployment"), required(a.ENDPOINT), a.WEB, a.LOCAL),
+        (*WHICH, a.WEB, a.LOCAL),
         columns=DEPLOYMENT_COLUMNS,
         local=f"{LOCAL_DEPLOYMENT}show",
     ),
@@ -241,7 +240,7 @@ COMMANDS = (
         "ml online-deployment delete",
         "Delete a deployment, which must not have live traffic.",
         f"{DEPLOYMENT}delete",
-        (a.name_required("deployment"), required(a.ENDPOINT), a.NO_WAIT, a.LOCAL),
+        (*WHICH, a.NO_WAIT, a.LOCAL),
         question="Delete the deployment '{name}' of '{endpoint_name}'?",
         local=f"{LOCAL_DEPLOYMENT}delete",
     ),
@@ -250,8 +249,7 @@ COMMANDS = (
         "Print the end of a deployment's log.",
         f"{DEPLOYMENT}get_logs",
         (
-            a.name_required("deployment"),
-            required(a.ENDPOINT),
+            *WHICH,
             argument("lines", "--lines", "-l", help="How many.", type=int, default=50),
             argument(
                 "container", "--container", "-c", help="inference-server or storage-initializer."
@@ -265,14 +263,14 @@ COMMANDS = (
         "ml online-deployment list-instances",
         "List what runs of a deployment.",
         f"{INSTANCE}list_all",
-        (a.name_required("deployment"), required(a.ENDPOINT)),
+        WHICH,
         columns=INSTANCE_COLUMNS,
     ),
     Command(
         "ml online-deployment restart-instance",
         "Stop one instance and start it again, requests in flight first.",
         f"{INSTANCE}restart",
-        (a.name_required("deployment"), required(a.ENDPOINT), NUMBER),
+        (*WHICH, NUMBER),
         columns=INSTANCE_COLUMNS,
         question="Restart instance {instance} of the deployment '{name}'?",
     ),
@@ -280,7 +278,7 @@ COMMANDS = (
         "ml online-deployment drain-instance",
         "Take one instance out of the routes, and put a fresh one in its place.",
         f"{INSTANCE}drain",
-        (a.name_required("deployment"), required(a.ENDPOINT), NUMBER),
+        (*WHICH, NUMBER),
         columns=INSTANCE_COLUMNS,
         question="Replace instance {instance} of the deployment '{name}'?",
     ),
@@ -289,8 +287,7 @@ COMMANDS = (
         "Run one more instance without traffic, to which a debugger can attach.",
         f"{DEBUG}start",
         (
-            a.name_required("deployment"),
-            required(a.ENDPOINT),
+            *WHICH,
             argument(
                 "minutes", "--minutes", help="For how long, at most 480.", type=int, default=60
             ),
@@ -302,7 +299,7 @@ COMMANDS = (
         "ml online-deployment show-debug",
         "Show whether a debug session runs, until when, and how to attach.",
         f"{DEBUG}show",
-        (a.name_required("deployment"), required(a.ENDPOINT)),
+        WHICH,
         columns=DEBUG_COLUMNS,
     ),
     Command(
@@ -310,8 +307,7 @@ COMMANDS = (
         "Bring the debugger's port to this machine, through the portal, until Ctrl-C.",
         "cli.ml.debug_tunnel#attach",
         (
-            a.name_required("deployment"),
-            required(a.ENDPOINT),
+            *WHICH,
             argument("port", "--port", help="The port of this machine.", type=int, default=5678),
         ),
         examples=(
@@ -322,15 +318,14 @@ COMMANDS = (
         "ml online-deployment stop-debug",
         "Remove the instance that is debugged.",
         f"{DEBUG}stop",
-        (a.name_required("deployment"), required(a.ENDPOINT)),
+        WHICH,
     ),
     Command(
         "ml online-deployment get-build-log",
         "Print the log of the build of a deployment's environment.",
         f"{INSTANCE}get_build_log",
         (
-            a.name_required("deployment"),
-            required(a.ENDPOINT),
+            *WHICH,
             argument("revision", help="Of this revision; else the newest build.", type=int),
             argument("lines", "--lines", "-l", help="At most so many.", type=int),
         ),

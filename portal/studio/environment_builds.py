@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HTMX_STOP_POLLING
 
 from deployments.environment_builds import cancel_build, start_build
+from deployments.fixes import fixes_of, in_words
 from deployments.models import EnvironmentBuild
 from portal.pages import go, is_swap, render_page, toast
 from portal.studio.catalog_pages import find_asset, shown_version
@@ -48,6 +49,7 @@ def build(request: StudioRequest, name: str, build: int) -> HttpResponse:
         "build": found,
         "image": short_image(found.image),
         "log": "\n".join(lines[-LINES:]),
+        "fixes": [in_words(fix, None) for fix in fixes_of(found.failure, None)],
         "is_cut": len(lines) > LINES,
         "may_write": access.role_may(request.role, "environments/versions/write"),
     }
