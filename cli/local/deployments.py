@@ -10,6 +10,7 @@ from typing import Any
 from cli.faults import UsageFault
 from cli.local import editor, lifecycle, records, running
 from cli.table import load
+from cli.terminal import shown
 
 READING = "cli.local.reading#"
 """It brings the SDK, which the commands that only look do without."""
@@ -59,7 +60,7 @@ def get_logs(
         )
     if lines < 1:
         raise UsageFault(f"--lines is {lines}. It must be at least 1.")
-    return "\n".join(running.tail(lifecycle.find(endpoint_name, name), lines))
+    return shown("\n".join(running.tail(lifecycle.find(endpoint_name, name), lines)))
 
 
 def _bring_up(scope: Scope, deployment: Any, values: Mapping[str, Any]) -> dict[str, Any]:

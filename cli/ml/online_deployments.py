@@ -13,6 +13,7 @@ from cli.faults import MissingFault, UsageFault
 from cli.names import checked_name
 from cli.sdk_faults import envelope, response_text
 from cli.session import Session
+from cli.terminal import shown
 from cli.yaml_files import dump, load_entity, reference, reload_entity
 
 
@@ -105,9 +106,10 @@ def delete(session: Session, name: str, endpoint_name: str, no_wait: bool) -> No
 def get_logs(
     session: Session, name: str, endpoint_name: str, lines: int, container: str | None
 ) -> Any:
-    return session.ml.online_deployments.get_logs(
+    said = session.ml.online_deployments.get_logs(
         name, endpoint_name, lines, container_type=container
     )
+    return shown(said)
 
 
 def send_all_traffic(session: Session, endpoint_name: str, name: str) -> None:
