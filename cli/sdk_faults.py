@@ -55,10 +55,15 @@ def response_text(error: HttpResponseError) -> str:
     told = envelope(error)
     if not told:
         return str(error).strip()
-    lines = [f"({told.get('code')}) {told.get('message')}", *_details(told)]
+    text = error_text(told)
     if isinstance(error, ClientAuthenticationError):
-        lines.append("'portico login' takes a new token.")
-    return "\n".join(lines)
+        text += "\n'portico login' takes a new token."
+    return text
+
+
+def error_text(told: Mapping[str, Any]) -> str:
+    """An error of the service with the phase, the evidence and what helps, each on lines of its own."""
+    return "\n".join([f"({told.get('code')}) {told.get('message')}", *_details(told)])
 
 
 def unreachable_text(error: Exception) -> str:

@@ -17,6 +17,13 @@ TITLES = {
     "DiskFull": "The disk is full",
     "OperationCanceled": "The operation was canceled",
 }
+# What helps besides what the place of the failure says.
+HELPS = {
+    "OutOfMemory": "Choose a larger instance_type in the YAML file, or load less in init()",
+    "UserScriptImportError": "Add the package to the conda file of the environment, or correct the import",
+    "UserScriptFunctionNotFound": "Write init() and run(data) into the scoring script",
+    "ModelLoadFailed": "Name the versions with which the model was saved in the conda file",
+}
 MOST_EVIDENCE = 12
 
 
@@ -34,6 +41,8 @@ def card(failure: Failure) -> str:
     parts = [f"{title} ({failure.code})", failure.message]
     if failure.evidence:
         parts += ["", *(f"    {line}" for line in failure.evidence[-MOST_EVIDENCE:])]
-    if failure.fixes:
-        parts += ["", *(f"  - {fix}" for fix in failure.fixes)]
+    helps = [HELPS[failure.code]] if failure.code in HELPS else []
+    fixes = list(dict.fromkeys([*helps, *failure.fixes]))
+    if fixes:
+        parts += ["", *(f"  - {fix}" for fix in fixes)]
     return "\n".join(parts)

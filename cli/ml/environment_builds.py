@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.arm import call
 from cli.faults import ClientFault
+from cli.sdk_faults import error_text
 from cli.session import Session
 
 OPEN = ("Queued", "Running")
@@ -29,7 +30,7 @@ def build(session: Session, name: str, version: str, no_wait: bool) -> Any:
         time.sleep(PAUSE_SECONDS)
     if found["state"] != "Succeeded":
         error = found.get("error", {"code": found["state"], "message": "It was canceled."})
-        raise ClientFault(f"({error['code']}) {error['message']}")
+        raise ClientFault(error_text(error))
     return found
 
 

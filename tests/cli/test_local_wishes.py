@@ -313,3 +313,9 @@ def test_the_card_shows_title_code_cause_evidence_and_fixes() -> None:
     assert card(failure) == (
         "init() failed (UserScriptInitFailed)\ninit() raised X.\n\n    line 1\n    line 2\n\n  - Do it"
     )
+
+
+def test_a_local_card_says_what_helps_against_its_code() -> None:
+    text = card(Failure("OutOfMemory", "Killed at 4 GiB.", (), ("Look at the log",)))
+    assert text.endswith("  - Look at the log")
+    assert "larger instance_type" in text
