@@ -27,6 +27,8 @@ class Ending:
     """Why it could not even be started."""
     signal_number: int | None = None
     exit_code: int | None = None
+    disk_bytes: int = 0
+    """What it had on the disk when it was ended for that; else 0."""
 
     def why(self) -> tuple[str, str]:
         """Code and sentence, the likeliest cause first."""
@@ -35,6 +37,12 @@ class Ending:
             return "OutOfMemory", f"Killed at {in_words(self.memory.peak_bytes)}, limit {limit}."
         if self.memory is None and self._speaks_of_memory():
             return "OutOfMemory", f"A process ran into its memory limit of {limit}."
+        if self.disk_bytes:
+            return (
+                "ResourceNotReady",
+                f"Ended because its files took {in_words(self.disk_bytes)} of the disk. An operator sets the limit "
+                "(PORTICO_INSTANCE_DISK_GB); what the script writes is best removed when it is done with.",
+            )
         if self.failure:
             return "InternalServerError", f"It could not be started: {self.failure}"
         if self.server.state == "failed" and self.server.code:
@@ -43,6 +51,8 @@ class Ending:
         if self.signal_number in SIGNAL_NAMES:
             name = SIGNAL_NAMES[self.signal_number]
             return code, f"The inference server was ended by {name}."
+        if self.exit_code == 0 and self.server.state == "stopping":
+            return code, "The inference server was told to stop from outside, and ended."
         if self.exit_code is not None:
             return code, f"The inference server ended with code {self.exit_code}."
         if self.signal_number:
@@ -70,6 +80,7 @@ def ending_of(
         failure=str(ended.get("failure", "")),
         signal_number=ended.get("signal"),
         exit_code=ended.get("exit_code"),
+        disk_bytes=int(ended.get("disk_bytes", 0)),
     )
 
 

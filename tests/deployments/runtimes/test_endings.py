@@ -43,6 +43,11 @@ ENDED = Ending(server=ServerStatus(), memory=CALM, memory_limit_bytes=2 * GIB)
             "The inference server was ended by SIGSEGV.",
         ),
         (
+            replace(ENDED, server=ServerStatus(state="stopping"), exit_code=0),
+            "ResourceNotReady",
+            "The inference server was told to stop from outside, and ended.",
+        ),
+        (
             replace(ENDED, exit_code=1),
             "ResourceNotReady",
             "The inference server ended with code 1.",
