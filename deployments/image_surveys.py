@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from deployments.engines import runtime_name
 from deployments.images.records import Record, Records
-from deployments.installation import images
+from deployments.installation import image_records, images
 from deployments.models import EnvironmentBuild, OnlineDeployment, Revision
 from deployments.tidying import images_in_use
 from workspaces.errors import UserError
@@ -33,7 +31,10 @@ class ImageSurvey:
 
 def noted_image(reference: str) -> Record | None:
     """What is noted of an image that was built here; no engine is asked."""
-    return Records(settings.IMAGES_ROOT).of_reference(reference) if reference else None
+    if not reference:
+        return None
+    found = (Records(folder).of_reference(reference) for folder in image_records())
+    return next((record for record in found if record is not None), None)
 
 
 def survey_images(workspace: Workspace) -> list[ImageSurvey]:

@@ -161,17 +161,20 @@ def image_stores(revision: Revision | None = None) -> list[ImageStore]:
 
 def _answering(addresses: list[EngineAddress]) -> list[EngineAddress]:
     """Those that answer; all of them when none does, so that work on them says why."""
-    if len(addresses) == 1:
+    if len(addresses) < 2:
         return addresses
     ask = importlib.import_module("deployments.runtimes.docker.survey").is_there
     return [address for address in addresses if ask(address)] or addresses
 
 
 def all_image_stores() -> list[ImageStore]:
-    """That of the installation, if it runs containers, and those of all engines of computes."""
+    """That of the installation, if it runs containers, and those of all engines of computes; silent ones are left out
+    unless all are.
+    """
     found = [engines()[0]] if runtime_name() == "docker" or _have_been_built() else []
     found += map(address_of, ComputeEngine.objects.order_by("pk"))
-    return list({id(store): store for store in map(_images_on, found)}.values())
+    stores = map(_images_on, _answering(found))
+    return list({id(store): store for store in stores}.values())
 
 
 def _have_been_built() -> bool:
@@ -181,6 +184,11 @@ def _have_been_built() -> bool:
 def _images_on(address: EngineAddress) -> ImageStore:
     """One store for one address, whatever the engine is called."""
     return _make_images(replace(address, name="docker"))
+
+
+def image_records() -> list[Path]:
+    """The folders of all stores that there ever were; no engine is asked."""
+    return [settings.IMAGES_ROOT, *sorted(settings.IMAGES_ROOT.glob("engines/*"))]
 
 
 @cache
@@ -228,6 +236,7 @@ def _where(name: str) -> dict[str, Any]:
         "server_dir": server_dir,
         "server_python": server_python,
         "uid_base": settings.INSTANCE_UID_BASE,
+        "disk_bytes": settings.INSTANCE_DISK_GB * 1024**3,
     }
 
 

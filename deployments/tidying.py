@@ -11,7 +11,7 @@ from django.conf import settings
 from deployments.engine_surveys import survey_engines
 from deployments.engines import runtime_name
 from deployments.environments import content_hash
-from deployments.installation import all_image_stores, environments, images
+from deployments.installation import all_image_stores, environments
 from deployments.models import DebugSession, OnlineDeployment
 from deployments.staging import environment_spec
 from workspaces import access, leftovers
@@ -53,22 +53,26 @@ def remove_unused_images(*, by: User) -> dict[str, int]:
             "Images belong to all workspaces. Ask an administrator of this installation to remove unused ones.",
             target="images",
         )
-    if runtime_name() != "docker":
+    stores = all_image_stores()
+    if not stores:
         raise UserError(
             "This installation runs no containers, so it has no images to remove.", target="images"
         )
     # The first is the one that builds: a silent one is told of at once, not when the deletion runs out of time.
     where = survey_engines(is_fresh=True)[0]
-    if where.away:
+    if where.away and runtime_name() == "docker":
         raise UserError(
             f"The Docker engine {where.name} does not answer: {where.away}. Start it, then remove the images.",
             target="images",
             status=503,
         )
-    sizes = images().sizes()
-    removed = images().prune(images_in_use(), grace_seconds=FRESH_IMAGES_SPARED.total_seconds())
+    removed: dict[str, int] = {}
+    for store in stores:
+        sizes = store.sizes()
+        gone = store.prune(images_in_use(), grace_seconds=FRESH_IMAGES_SPARED.total_seconds())
+        removed |= {key: sizes.get(key, 0) for key in gone}
     logger.info("user %s removed %d unused images", by.pk, len(removed))
-    return {key: sizes.get(key, 0) for key in removed}
+    return removed
 
 
 def environments_in_use() -> set[str]:

@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from deployments.computes import runs_containers
 from deployments.containers import needs_engine
-from deployments.engines import runtime_name
 from deployments.environments.curated import curated_environments
 from deployments.environments.specification import hash_of, translate
 from deployments.installation import environments
@@ -129,7 +129,11 @@ def environment(request: StudioRequest, name: str) -> HttpResponse:
 def _known_of(version: EnvironmentVersion) -> dict[str, Any]:
     """What its packages are, and whether they are in place; or why that cannot be said."""
     has_packages = bool(version.conda_file or version.requirements)
-    if needs_engine(version) and not has_packages and runtime_name() == "docker":
+    if (
+        needs_engine(version)
+        and not has_packages
+        and runs_containers(version.environment.workspace)
+    ):
         return {"brings_packages": True}
     try:
         translation = translate(environment_spec_of(version))
@@ -138,7 +142,7 @@ def _known_of(version: EnvironmentVersion) -> dict[str, Any]:
     return {
         "translation": translation,
         "built": environments().find(hash_of(translation)),
-        "runs_in_containers": runtime_name() == "docker",
+        "runs_in_containers": runs_containers(version.environment.workspace),
     }
 
 

@@ -95,6 +95,7 @@ def revision_rows(place: Place, deployment: OnlineDeployment) -> list[RevisionRo
         "code_version__code",
         "environment_version__environment",
         "instance_type",
+        "compute",
         "created_by",
     )[:MOST_REVISIONS]
     current = changes.spec_of(deployment) if deployment.revision else None

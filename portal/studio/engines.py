@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpResponse
@@ -11,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from deployments.engine_surveys import survey_engines
+from deployments.engine_surveys import survey_compute, survey_engines
 from deployments.engines import runtime_name
 from deployments.image_surveys import survey_images
 from deployments.tidying import remove_unused_images
@@ -47,6 +48,12 @@ def engine_list(request: StudioRequest) -> HttpResponse:
 def away(request: StudioRequest) -> HttpResponse:
     """A warning for each engine that does not answer; empty when all do."""
     engines = survey_engines() if runtime_name() == "docker" else []
+    for compute in request.workspace.computes.filter(engines__isnull=False).distinct():
+        # Addresses are for administrators, and what is said of a silent one has them in it.
+        sees_all = access.reaches_all(request.user)
+        for each in survey_compute(compute):
+            name, url = f"{compute} / {each.spec.name}", each.spec.url if sees_all else ""
+            engines.append(replace(each.survey, name=name, url=url))
     silent = [engine for engine in engines if engine.away]
     return render(request, "workspaces/_engines_away.html", {"engines": silent})
 

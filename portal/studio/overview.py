@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from deployments.engines import runtime_name
+from deployments.computes import runs_containers
 from deployments.models import DeploymentState, OnlineDeployment, SampleLoad
 from deployments.samples import load_samples as want_samples
 from endpoints.models import OnlineEndpoint
@@ -90,7 +90,7 @@ def overview(request: StudioRequest) -> HttpResponse:
         "activities": told(described(workspace.activities.all())[:RECENT], workspace),
         "load": load,
         "is_loading": is_loading,
-        "has_engines": runtime_name() == "docker",
+        "has_engines": runs_containers(request.workspace),
         "steps": steps,
         "is_new": not all(step.is_done for step in steps),
         "is_busy": is_loading or any(row.is_busy for row in rows),

@@ -15,6 +15,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from deployments import image_surveys, tidying
+from deployments.engines import runtime_name
 from deployments.images.records import Record, Records
 from deployments.models import OnlineDeployment
 from deployments.runtimes.docker import survey
@@ -23,6 +24,8 @@ from deployments.runtimes.docker.survey import EngineSurvey
 from tests.api.conftest import speak_as
 from tests.factories import (
     Cast,
+    make_compute,
+    make_engines,
     make_online_endpoint,
     make_revision,
     make_user,
@@ -99,7 +102,9 @@ def store(
         made.records.write(key, record)
         made.found[key] = size_bytes
     monkeypatch.setattr(image_surveys, "images", lambda: made)
-    monkeypatch.setattr(tidying, "images", lambda: made)
+    monkeypatch.setattr(
+        tidying, "all_image_stores", lambda: [made] if runtime_name() == "docker" else []
+    )
     return made
 
 
@@ -166,6 +171,25 @@ def test_the_overview_warns_of_silent_engines_alone(
     cache.delete("engines")
     answers["docker"] = "Connection refused"
     assert "The Docker engine docker does not answer." in text_of(bob, url("compute/engines/away"))
+
+
+def test_the_overview_warns_of_engines_of_computes_too(
+    bob: Client,
+    admin: Client,
+    cast: Cast,
+    answers: dict[str, str],
+    asked: list[str],
+    settings: Settings,
+    url: Callable[[str], str],
+) -> None:
+    settings.DEPLOYMENT_RUNTIME = "process"
+    make_engines(make_compute(cast.workspace, "edge", kind="kubernetes"), "far")
+    answers["far"] = "Connection refused at 10.0.0.7"
+    assert f'hx-get="{url("compute/engines/away")}"' in bob.get(url("")).content.decode()
+    said = text_of(bob, url("compute/engines/away"))
+    assert "The Docker engine edge / far does not answer." in said
+    assert "10.0.0.7" not in said
+    assert "10.0.0.7" in text_of(admin, url("compute/engines/away"))
 
 
 def test_without_containers_no_engine_is_asked(
