@@ -109,6 +109,7 @@ CURRENCY = env.string("PORTICO_CURRENCY", "USD")  # what prices of instance type
 TRITON_IMAGE = env.string("PORTICO_TRITON_IMAGE")
 DEPLOYMENT_RUNTIME = env.string("PORTICO_RUNTIME", "auto")
 INSTANCE_UID_BASE = env.integer("PORTICO_INSTANCE_UID_BASE", 20000, minimum=2000)
+INSTANCE_DISK_GB = env.integer("PORTICO_INSTANCE_DISK_GB", 20, minimum=0)
 DOCKER_HOST = env.string("DOCKER_HOST")
 DOCKER_CERT_PATH = env.string("DOCKER_CERT_PATH")
 DOCKER_TLS_VERIFY = env.string("DOCKER_TLS_VERIFY") not in {"", "0", "false"}

@@ -32,6 +32,9 @@ FALLOC_FL_KEEP_SIZE = 1
 FALLOC_FL_PUNCH_HOLE = 2
 
 CONSOLE_CHECK_SECONDS = 1
+DISK_CHECK_SECONDS = 5
+DISK_CHECK_SHARE = 0.02
+"""Of the guardian's time: so much at most goes into looking what is on the disk."""
 KILL_TREE_SECONDS = 5
 COPY_BYTES = 1 << 20
 LONGEST_BURST = 4
@@ -100,6 +103,7 @@ def _guard(order: Order, *, report: int) -> None:
 def _watch(pid: int, order: Order, waited_for: set[signal.Signals]) -> dict[str, Any]:
     """Wait for the instance's end, keep its console bounded meanwhile, then end whatever it left behind."""
     look_again = time.monotonic() + CONSOLE_CHECK_SECONDS
+    weigh_again, disk_bytes = time.monotonic() + DISK_CHECK_SECONDS, 0
     while True:
         patience = max(0.0, look_again - time.monotonic())
         received = signal.sigtimedwait(waited_for, patience)
@@ -109,6 +113,14 @@ def _watch(pid: int, order: Order, waited_for: set[signal.Signals]) -> dict[str,
             look_again = time.monotonic() + CONSOLE_CHECK_SECONDS
             with contextlib.suppress(OSError):
                 rotate_console(order["folder"], order["console_bytes"])
+        if order["disk_bytes"] and not disk_bytes and time.monotonic() >= weigh_again:
+            began = time.monotonic()
+            used = sum(map(_disk_bytes, order["written"]))
+            took = time.monotonic() - began
+            weigh_again = began + max(DISK_CHECK_SECONDS, took / DISK_CHECK_SHARE)
+            if used > order["disk_bytes"]:
+                disk_bytes = used
+                os.kill(pid, signal.SIGKILL)
         status = _reap(pid)
         if status is not None:
             break
@@ -118,7 +130,18 @@ def _watch(pid: int, order: Order, waited_for: set[signal.Signals]) -> dict[str,
         "exit_code": code if code >= 0 else 128 - code,
         "signal": -code if code < 0 else None,
         "finished_at": time.time(),
+        "disk_bytes": disk_bytes,
     }
+
+
+def _disk_bytes(folder: str) -> int:
+    """What all below takes on the disk; what goes while we look counts for nothing, and links are not followed."""
+    found = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return found
 
 
 def _reap(pid: int) -> int | None:

@@ -85,7 +85,9 @@ class ProcessRuntime:
         server_dir: Path,
         server_python: Path,
         uid_base: int = 20000,
+        disk_bytes: int = 0,
     ) -> None:
+        """`disk_bytes`: what an instance may leave on the disk before it is ended; 0 for no limit."""
         if not NAME.fullmatch(installation):
             raise ValueError(
                 f"'{installation}' is no installation name: use letters, digits, '.', '_' and '-'."
@@ -95,6 +97,7 @@ class ProcessRuntime:
         self.installation = installation
         self.server = Server(folder=server_dir, python=server_python)
         self.users = Users(uid_base)
+        self.disk_bytes = disk_bytes
         for folder in (self.root, self.run_dir):
             folder.mkdir(parents=True, exist_ok=True)
             # Passed through by every instance, listed by none.
@@ -272,6 +275,8 @@ class ProcessRuntime:
             "guardian_groups": confinement.guardian_groups,
             "temporary": str(place.temporary),
             "covered": self._covered(spec),
+            "written": [str(place.state), str(place.socket_folder)],
+            "disk_bytes": self.disk_bytes,
             "shared_memory_bytes": max(SMALLEST_SHARED_BYTES, spec.memory_bytes // 2),
             "cpus": confinement.cpus,
             "resource_limits": {

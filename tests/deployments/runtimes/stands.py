@@ -139,8 +139,14 @@ class ProcessStand:
     """The process runtime with the stand-in server, or with another given as `server_dir`."""
 
     def __init__(
-        self, folder: Path, *, server_dir: Path | None = None, python: Path | None = None
+        self,
+        folder: Path,
+        *,
+        server_dir: Path | None = None,
+        python: Path | None = None,
+        disk_bytes: int = 0,
     ) -> None:
+        self.disk_bytes = disk_bytes
         self.folder = folder
         self.installation = f"test{secrets.token_hex(4)}"
         self.server_dir = server_dir or self._lay_out_stand_in()
@@ -155,6 +161,7 @@ class ProcessStand:
             installation=self.installation,
             server_dir=self.server_dir,
             server_python=self.python,
+            disk_bytes=self.disk_bytes,
         )
 
     def _lay_out_stand_in(self) -> Path:

@@ -200,6 +200,29 @@ def test_what_is_left_in_shared_folders_is_seen_by_nobody_and_ends_with_the_inst
             (place / f"{name}-ours").unlink()
 
 
+def test_an_instance_that_fills_the_disk_is_ended_and_says_so(
+    open_folder: Path,
+) -> None:
+    stand = ProcessStand(open_folder, disk_bytes=8 * 1024**2)
+    filling = """
+        import os
+
+        def init():
+            with open(os.path.join(os.environ["TMPDIR"], "huge"), "wb") as file:
+                file.write(os.urandom(10 << 20))
+
+        def run(data):
+            return data
+    """
+    spec = stand.spec(script=filling)
+    try:
+        stand.runtime.ensure(spec)
+        status = wait_for(stand.runtime, spec.name, Phase.EXITED)
+        assert status.reason.startswith("Ended because its files took 10 MiB of the disk.")
+    finally:
+        stand.close()
+
+
 def test_granting_opens_files_to_the_owner_alone(process_stand: ProcessStand) -> None:
     folder = process_stand.folder / "model"
     (folder / "deep").mkdir(parents=True)
