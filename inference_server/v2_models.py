@@ -151,7 +151,10 @@ class Repository(Script):
             else:
                 inference = decode(body, order["header_bytes"])
             outputs = self._infer(model, backend, inference)
-            data, json_bytes = encode(inference, name, number, outputs)
+            narrow = frozenset(
+                spec.name for spec in model.config.outputs if spec.datatype == "BF16"
+            )
+            data, json_bytes = encode(inference, name, number, outputs, narrow)
         except Refused as error:
             return OwnAnswer(
                 error.status,
@@ -175,6 +178,10 @@ class Repository(Script):
         if model is None:
             raise Refused(unknown(name, version), 404)
         return self._infer(model, model.pick(version)[1], request)
+
+    def knows(self, name: str, version: str) -> bool:
+        model = self._models.get(name)
+        return model is not None and (not version or version in model.versions)
 
     def _infer(self, model: Model, backend: Backend, request: Inference) -> dict[str, Any]:
         config = model.config
@@ -243,7 +250,7 @@ class Repository(Script):
         if backend == "onnxruntime":
             return OnnxModel(_file(folder, config, "model.onnx"), config)
         if backend == "python":
-            return PythonModel(_file(folder, config, "model.py"), config, self.call)
+            return PythonModel(_file(folder, config, "model.py"), config, self.call, self.knows)
         if backend == "ensemble":
             return Ensemble(config, self.call)
         if backend:
@@ -285,6 +292,8 @@ def check(config: ModelConfig, request: Inference) -> None:
     for name, array in request.inputs.items():
         spec = specs[name]
         given = request.datatypes.get(name) or datatype_of(array)
+        if name not in request.datatypes and (given, spec.datatype) == ("FP32", "BF16"):
+            given = "BF16"  # from another model, which knows the numbers as FP32
         if given != spec.datatype:
             raise Refused(
                 f"inference input '{name}' data-type is '{given}', but model '{config.name}' expects "

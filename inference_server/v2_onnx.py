@@ -56,8 +56,8 @@ class OnnxModel:
         outputs = [one for one in self._session.get_outputs() if self._is_tensor(one)]
         config.inputs = config.inputs or [_spec(one, config) for one in inputs]
         config.outputs = config.outputs or [_spec(one, config) for one in outputs]
-        self._check("input", config.inputs, inputs)
-        self._check("output", config.outputs, outputs)
+        check_told("input", config.inputs, inputs, config)
+        check_told("output", config.outputs, outputs, config)
         self._types = {one.name: DATATYPES.get(one.type, "") for one in inputs}
 
     def run(self, inputs: dict[str, Any], wanted: list[str], request: Inference) -> dict[str, Any]:
@@ -85,24 +85,53 @@ class OnnxModel:
         )
         return False
 
-    def _check(self, kind: str, told: list[TensorSpec], real: list[Any]) -> None:
-        names = {one.name: DATATYPES.get(one.type, one.type) for one in real}
-        for spec in told:
-            if spec.name not in names:
-                raise ConfigError(
-                    f"config.pbtxt has an {kind} '{spec.name}'; those of the model: {', '.join(names)}"
-                )
-            if names[spec.name] != spec.datatype:
-                raise ConfigError(
-                    f"{kind} '{spec.name}' is {names[spec.name]} in the model and {spec.datatype} in config.pbtxt"
-                )
+
+def check_told(kind: str, told: list[TensorSpec], real: list[Any], config: ModelConfig) -> None:
+    """Raises ConfigError where config.pbtxt says other names, types or shapes than the model itself."""
+    known = {one.name: one for one in real}
+    for spec in told:
+        found = known.get(spec.name)
+        if found is None:
+            raise ConfigError(
+                f"config.pbtxt has an {kind} '{spec.name}'; those of the model: {', '.join(known)}"
+            )
+        datatype = DATATYPES.get(found.type, found.type)
+        if datatype != spec.datatype:
+            raise ConfigError(
+                f"{kind} '{spec.name}' is {datatype} in the model and {spec.datatype} in config.pbtxt"
+            )
+        has, said = _sizes(found), spec.dims if spec.reshape is None else spec.reshape
+        batch = config.max_batch_size
+        if batch and has and has[0] not in (-1, batch):
+            raise ConfigError(
+                f"{kind} '{spec.name}' takes batches of {has[0]} alone, and max_batch_size is {batch}. Set it to 0, "
+                "or save the model with an open first dimension"
+            )
+        said = [-1, *said] if batch else said
+        # An open shape is told as none.
+        if has and (len(has) != len(said) or not all(map(_may_meet, has, said))):
+            raise ConfigError(
+                f"{kind} '{spec.name}' has shape {has} in the model and {said} in config.pbtxt"
+                + (" with the batch in front" if batch else "")
+            )
+
+
+def _may_meet(one: int, other: int) -> bool:
+    return one == other or -1 in (one, other)
+
+
+def _sizes(one: Any) -> list[int]:
+    return [size if isinstance(size, int) and size >= 0 else -1 for size in one.shape or []]
 
 
 def _spec(one: Any, config: ModelConfig) -> TensorSpec:
     datatype = DATATYPES.get(one.type)
     if datatype is None:
-        raise ConfigError(f"its input '{one.name}' is a {one.type}, no tensor")
-    dims = [size if isinstance(size, int) and size >= 0 else -1 for size in one.shape]
+        raise ConfigError(
+            f"its input '{one.name}' is a {one.type}; tensors of {', '.join(DATATYPES.values())} are taken. Cast it "
+            "within the model"
+        )
+    dims = _sizes(one)
     if config.max_batch_size:
         if not dims:
             raise ConfigError(

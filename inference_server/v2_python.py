@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from inference_server.v2_config import ConfigError, ModelConfig, TensorSpec, datatype_of
@@ -19,6 +20,8 @@ from inference_server.v2_ensemble import Call
 from inference_server.v2_tensors import Inference, Refused, Wanted
 
 CLASS = "TritonPythonModel"
+Knows = Callable[[str, str], bool]
+"""Whether a model, by name and version, is loaded; an empty version is any."""
 
 logger = logging.getLogger("azmlinfsrv")
 
@@ -26,12 +29,12 @@ logger = logging.getLogger("azmlinfsrv")
 class PythonModel:
     """One version, its class made and initialised."""
 
-    def __init__(self, path: str, config: ModelConfig, call: Call) -> None:
+    def __init__(self, path: str, config: ModelConfig, call: Call, knows: Knows) -> None:
         self._name = config.name
         self._folder = os.path.dirname(path)
         self._version = os.path.basename(self._folder)
         self._utils: Any = importlib.import_module("triton_python_backend_utils")
-        self._utils.connect(self._ask)
+        self._utils.connect(self._ask, knows)
         self._call = call
         kind = getattr(self._load(path), CLASS, None)
         if kind is None:

@@ -29,10 +29,13 @@ DTYPES: dict[str, Any] = {
     "FP16": np.dtype("<f2"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
+    "BF16": np.dtype("<u2"),  # as it travels: numpy has no such type, so models see FP32
     "BYTES": np.dtype(object),
 }
 DATATYPES = {
-    (dtype.kind, dtype.itemsize): name for name, dtype in DTYPES.items() if name != "BYTES"
+    (dtype.kind, dtype.itemsize): name
+    for name, dtype in DTYPES.items()
+    if name not in ("BYTES", "BF16")
 }
 # Kinds of numbers in JSON that a tensor of a kind may be given as.
 FITTING = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
@@ -152,6 +155,8 @@ def from_buffer(name: str, datatype: str, shape: list[int], data: memoryview) ->
                 f"{datatype} needs {needed}"
             )
         flat = np.frombuffer(data, dtype=dtype)
+        if datatype == "BF16":
+            flat = _widened(flat)
     return _shaped(name, flat, shape)
 
 
@@ -166,13 +171,18 @@ def datatype_of(array: Any) -> str:
 
 
 def encode(
-    request: Inference, model: str, version: str, outputs: dict[str, Any]
+    request: Inference,
+    model: str,
+    version: str,
+    outputs: dict[str, Any],
+    narrow: frozenset[str] = frozenset(),
 ) -> tuple[bytes, int | None]:
-    """The answer's body, and how much of it is JSON when binary tensors follow."""
+    """The answer's body, and how much of it is JSON when binary tensors follow; outputs in `narrow` go as BF16."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for name, array in outputs.items():
-        datatype = datatype_of(array)
+        is_narrow = name in narrow and array.dtype.kind == "f"
+        datatype = "BF16" if is_narrow else datatype_of(array)
         one: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if request.is_binary(name):
             data = _to_bytes(array, datatype)
@@ -261,7 +271,7 @@ def _from_json(name: str, datatype: str, shape: list[int], data: Any) -> Any:
     if datatype == "BYTES":
         flat = _objects(list(_texts_of(name, data)))
     else:
-        dtype = DTYPES[datatype]
+        dtype = DTYPES["FP32" if datatype == "BF16" else datatype]
         try:
             found = np.asarray(data)
         except ValueError:
@@ -285,6 +295,8 @@ def _from_json(name: str, datatype: str, shape: list[int], data: Any) -> Any:
                 )
         with np.errstate(over="ignore"):
             flat = found.astype(dtype).reshape(-1)
+        if datatype == "BF16":
+            flat = _widened(_narrowed(flat))
     return _shaped(name, flat, shape)
 
 
@@ -333,6 +345,9 @@ def _element(value: Any) -> bytes:
 
 
 def _to_bytes(array: Any, datatype: str) -> bytes:
+    if datatype == "BF16":
+        narrow: bytes = _narrowed(array).tobytes()
+        return narrow
     if datatype != "BYTES":
         found: bytes = np.ascontiguousarray(array).astype(DTYPES[datatype], copy=False).tobytes()
         return found
@@ -345,6 +360,8 @@ def _to_bytes(array: Any, datatype: str) -> bytes:
 
 def _to_json(name: str, array: Any, datatype: str) -> list[Any]:
     flat = array.reshape(-1)
+    if datatype == "BF16":
+        flat = _widened(_narrowed(flat))
     if datatype != "BYTES":
         numbers: list[Any] = flat.tolist()
         return numbers
@@ -354,6 +371,19 @@ def _to_json(name: str, array: Any, datatype: str) -> list[Any]:
         raise Refused(
             f"output '{name}' holds bytes that are no UTF-8 text; ask for it with binary_data"
         ) from None
+
+
+def _widened(halves: Any) -> Any:
+    """FP32 of BF16: its upper half."""
+    return (halves.astype("<u4") << 16).view("<f4")
+
+
+def _narrowed(array: Any) -> Any:
+    """BF16 of floating-point numbers as 16 bits each, rounded to the nearest, ties to even."""
+    bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    # Rounding would carry some of what is not a number into infinity.
+    return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")
 
 
 def _dims(shape: list[int]) -> str:

@@ -28,18 +28,20 @@ _TYPES: dict[str, Any] = {
     "TYPE_FP32": np.float32,
     "TYPE_FP64": np.float64,
     "TYPE_STRING": np.object_,
+    "TYPE_BF16": np.float32,  # its numbers are handed over as these
 }
 TRITON_STRING_TO_NUMPY = _TYPES
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
 
 # The server's part: how InferenceRequest.exec() reaches other models, and whose turn it is.
-_server: dict[str, Any] = {"ask": None, "folder": ""}
+_server: dict[str, Any] = {"ask": None, "knows": None, "folder": ""}
 
 
-def connect(ask: Callable[[Any], Any]) -> None:
-    """Called by the server before any model is loaded."""
+def connect(ask: Callable[[Any], Any], knows: Callable[[str, str], bool]) -> None:
+    """Called by the server before any model is loaded: to ask another model, and whether there is one."""
     _server["ask"] = ask
+    _server["knows"] = knows
 
 
 def enter(folder: str) -> None:
@@ -229,6 +231,7 @@ class Logger:
     """Lines of a model in the deployment's log."""
 
     _logger = logging.getLogger("triton")
+    INFO, WARNING, ERROR, VERBOSE = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
 
     @classmethod
     def log(cls, message: str, level: int = logging.INFO) -> None:
@@ -249,6 +252,43 @@ class Logger:
     @classmethod
     def log_verbose(cls, message: str) -> None:
         cls._logger.debug("%s", message)
+
+
+class Metric:
+    """A value of the model's own: kept for the model, shown nowhere."""
+
+    def __init__(self) -> None:
+        self._value = 0.0
+
+    def increment(self, value: float) -> None:
+        self._value += value
+
+    def set(self, value: float) -> None:
+        self._value = float(value)
+
+    def observe(self, value: float) -> None:
+        self._value = float(value)
+
+    def value(self) -> float:
+        return self._value
+
+
+class MetricFamily:
+    """Metrics of one name."""
+
+    COUNTER, GAUGE, HISTOGRAM = range(3)
+
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        self._name = name
+
+    def Metric(self, labels: Any = None, buckets: Any = None) -> Metric:
+        return Metric()
+
+
+def is_model_ready(model_name: str, model_version: str = "") -> bool:
+    """Whether a model of the repository is loaded; those after the caller in the alphabet come later."""
+    found: bool = _server["knows"](model_name, str(model_version or ""))
+    return found
 
 
 def get_input_tensor_by_name(request: InferenceRequest, name: str) -> Tensor | None:

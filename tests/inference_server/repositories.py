@@ -83,6 +83,31 @@ max_batch_size: 4
 input [ { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } ]
 output [ { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """
+ASIDE = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        family = pb_utils.MetricFamily("calls", "How often", pb_utils.MetricFamily.COUNTER)
+        self.calls = family.Metric(labels={"model": args["model_name"]})
+        pb_utils.Logger.log("it begins", pb_utils.Logger.INFO)
+
+    def execute(self, requests):
+        self.calls.increment(1)
+        found = [
+            self.calls.value(),
+            pb_utils.is_model_ready("add"),
+            pb_utils.is_model_ready("add", "3"),
+        ]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", np.array(found, np.float32))])]
+"""
+ASIDE_CONFIG = """
+backend: "python"
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "Y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+"""
 ENSEMBLE_CONFIG = """
 platform: "ensemble"
 max_batch_size: 4
@@ -101,7 +126,7 @@ ensemble_scheduling {
 """
 TYPES = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-    *("FP16", "FP32", "FP64", "STRING"),
+    *("FP16", "FP32", "FP64", "BF16", "STRING"),
 )
 
 
@@ -123,6 +148,8 @@ def python_models() -> dict[str, str | bytes]:
         "add/3/model.py": "raise RuntimeError('the version policy leaves this one out')",
         "ask/config.pbtxt": ASK_CONFIG,
         "ask/1/model.py": ASK,
+        "aside/config.pbtxt": ASIDE_CONFIG,
+        "aside/1/model.py": ASIDE,
         "both/config.pbtxt": ENSEMBLE_CONFIG,
     }
     for kind in TYPES:

@@ -18,6 +18,7 @@ from inference_server.v2_models import Repository
 from tests.inference_server.repositories import (
     ADD,
     ADD_CONFIG,
+    ASK,
     ASK_CONFIG,
     ENSEMBLE_CONFIG,
     TYPES,
@@ -39,6 +40,7 @@ VALUES: dict[str, list[Any]] = {
     "FP16": [-0.5, 0.0, 65504.0],
     "FP32": [-0.1, 0.0, 3.4e38],
     "FP64": [-0.1, 0.0, 1.7e308],
+    "BF16": [-0.1, 0.0, 3.3e38],
     "BYTES": ["", "plain", "Grüße"],
 }
 
@@ -127,6 +129,14 @@ class TestDescription:
         ]
         assert found == [("add", "1", "READY"), ("add", "2", "READY"), ("both", "1", "READY")]
 
+    def test_models_are_neither_loaded_nor_unloaded_by_callers(
+        self, client: triton.InferenceServerClient
+    ) -> None:
+        for change in (client.load_model, client.unload_model):
+            with pytest.raises(InferenceServerException, match="deploy another version"):
+                change("add")
+        assert client.is_model_ready("add")
+
     def test_statistics_count_what_went_well_and_what_did_not(
         self, start: Serve, tmp_path: Path
     ) -> None:
@@ -166,9 +176,9 @@ class TestInference:
             [one.encode() for one in VALUES["BYTES"]] if kind == "STRING" else VALUES[datatype]
         )
         array = np.array(values, dtype=triton_to_np_dtype(datatype))
-        if datatype == "FP16" and not binary:
-            # The client itself refuses to send this one as JSON.
-            given = triton.InferInput("IN", [3], "FP16")
+        if datatype in ("FP16", "BF16") and not binary:
+            # The client itself refuses to send these as JSON.
+            given = triton.InferInput("IN", [3], datatype)
             given._data = array.tolist()
         else:
             given = tensor("IN", array, datatype, binary=binary)
@@ -248,6 +258,13 @@ class TestInference:
         assert client.infer("ask", [rows("X", [[1, 2]])]).as_numpy("Y").tolist() == [[2, 4]]
         with pytest.raises(InferenceServerException, match="A is negative"):
             client.infer("ask", [rows("X", [[-1, 2]])])
+
+    def test_a_model_logs_counts_and_looks_for_others(
+        self, client: triton.InferenceServerClient
+    ) -> None:
+        for calls in (1.0, 2.0):
+            answer = client.infer("aside", [tensor("X", np.zeros(1, np.float32), "FP32")])
+            assert answer.as_numpy("Y").tolist() == [calls, 1.0, 0.0]
 
     def test_an_ensemble_hands_tensors_on(self, client: triton.InferenceServerClient) -> None:
         assert client.infer("both", [rows("X", [[1, 2]])]).as_numpy("Z").tolist() == [[6, 12]]
@@ -360,6 +377,28 @@ class TestRefusals:
 
 
 class TestStart:
+    @pytest.mark.parametrize(
+        ("policy", "versions"),
+        [
+            ("", ["10"]),
+            ("latest { num_versions: 2 }", ["2", "10"]),
+            ("all { }", ["1", "2", "10"]),
+            ("specific { versions: [1, 10] }", ["1", "10"]),
+        ],
+    )
+    def test_the_version_policy_says_what_is_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, versions: list[str]
+    ) -> None:
+        config = ASK_CONFIG + (f"version_policy: {{ {policy} }}" if policy else "")
+        files = {f"m/{number}/model.py": ASK for number in (1, 2, 10)}
+        repository = write(tmp_path / "models", {"m/config.pbtxt": config, **files})
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        options = {"model_repository": str(repository), "shims": SHIMS, "max_body_bytes": 0}
+        loaded = Repository({"scoring_timeout_ms": 1_000, **options})
+        loaded.init("")
+        (described,) = loaded.description()["models"]
+        assert described["versions"] == versions
+
     @pytest.mark.parametrize(
         ("files", "words"),
         [
