@@ -203,8 +203,13 @@ class DeploymentForm(forms.Form):
         label=_("Image"),
         required=False,
         max_length=500,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text=_("As the Docker engine names it, such as registry.example/team/server:1.2."),
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "off",
+                "spellcheck": "false",
+                "aria-describedby": "id_image_helptext",
+            }
+        ),
     )
     image_conda_file = forms.CharField(
         label=_("Packages on top"), required=False, strip=False, widget=forms.Textarea
@@ -222,7 +227,6 @@ class DeploymentForm(forms.Form):
         min_value=1,
         max_value=65535,
         widget=_number(1),
-        help_text=_("Only for an image that serves by itself. It needs no scoring script."),
     )
     scoring_path = forms.CharField(
         label=_("Path of requests"), required=False, initial="/", max_length=500
