@@ -373,7 +373,8 @@ class DockerRuntime:
                 continue
             if facts is not None and self._is_ours(facts, name):
                 return engine, facts
-        if away is not None:
+        # What no engine of several was given is on none that is away: the note comes before the container.
+        if away is not None and (noted in self.engines or len(self.engines) == 1):
             raise away
         return None
 
