@@ -26,6 +26,8 @@ LOOK_SECONDS = 0.1
 STEPS = Path("docker", "buildkit")
 """Below the engine's control groups, where it uses cgroupfs."""
 PERIOD_MICROSECONDS = 100_000
+# A quarter of what an instance weighs where processors are scarce: serving comes before building.
+SHARES, WEIGHT = 256, 25
 SMALLEST_MEMORY_BYTES = 256 * 1024**2
 
 
@@ -121,14 +123,16 @@ def _files(mounts: dict[str, Path], bounds: Bounds) -> list[tuple[Path, str]]:
             (group / "memory.swap.max", "0"),
             (group / "pids.max", str(bounds.processes)),
             (group / "cpu.max", f"{quota} {PERIOD_MICROSECONDS}"),
+            (group / "cpu.weight", str(WEIGHT)),
         ]
-    wanted = {
-        "memory": ("memory.limit_in_bytes", str(bounds.memory_bytes)),
-        "pids": ("pids.max", str(bounds.processes)),
-        "cpu": ("cpu.cfs_quota_us", str(quota)),
-    }
+    wanted = [
+        ("memory", "memory.limit_in_bytes", str(bounds.memory_bytes)),
+        ("pids", "pids.max", str(bounds.processes)),
+        ("cpu", "cpu.cfs_quota_us", str(quota)),
+        ("cpu", "cpu.shares", str(SHARES)),
+    ]
     return [
         (mounts[controller] / STEPS / name, text)
-        for controller, (name, text) in wanted.items()
+        for controller, name, text in wanted
         if controller in mounts and (mounts[controller] / STEPS.parent).is_dir()
     ]

@@ -19,7 +19,7 @@ from docker.types import Mount
 from deployments.environments.failures import BuildFailed, memory_ran_out
 from deployments.environments.process import MAX_LINE_CHARACTERS, MAX_LINES, Finished
 from deployments.environments.uv_command import Cancel, Log, redacted
-from deployments.images.bounds import PERIOD_MICROSECONDS, bounds_of
+from deployments.images.bounds import PERIOD_MICROSECONDS, SHARES, bounds_of
 from deployments.images.engine import follow
 from deployments.images.failures import engine_failed
 from deployments.images.programs import INSIDE, started, toolbox
@@ -178,6 +178,7 @@ def box(
             pids_limit=bounds.processes,
             mem_limit=bounds.memory_bytes,
             memswap_limit=bounds.memory_bytes,
+            cpu_shares=SHARES,
             cpu_period=PERIOD_MICROSECONDS,
             cpu_quota=int(bounds.cores * PERIOD_MICROSECONDS),
             oom_score_adj=OOM_SCORE,
