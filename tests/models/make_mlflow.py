@@ -1,9 +1,10 @@
 """Makes MLflow models with MLflow itself: `python make_mlflow.py <folder> <package> ...`, the packages they will need.
 
-Run by the interpreter of an environment that has them all.
+Run by the interpreter of an environment that has them all. Where PyTorch is there as well, models of it are made, too.
 """
 # mypy: ignore-errors
 
+import importlib.util
 import os
 import sys
 import warnings
@@ -122,3 +123,19 @@ for name, model, more in (
     mlflow.pyfunc.save_model(
         f"{folder}/{name}", python_model=model, pip_requirements=packages, **more
     )
+
+if importlib.util.find_spec("torch"):
+    import mlflow.pytorch
+    import torch
+
+    torch.manual_seed(0)
+    single = frame.astype("float32")
+    network = torch.nn.Sequential(torch.nn.Linear(10, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    pictures = random.random((2, 1, 4, 4)).astype("float32")
+    seeing = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+    )
+    old = {"serialization_format": "pickle"}
+    keep(mlflow.pytorch, network, "torch_columns", single, **old)
+    keep(mlflow.pytorch, network, "torch_tensor", single.values, input_example=single.values[:3])
+    keep(mlflow.pytorch, seeing, "torch_pictures", pictures, **old)
