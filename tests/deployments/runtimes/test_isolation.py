@@ -200,6 +200,51 @@ def test_what_is_left_in_shared_folders_is_seen_by_nobody_and_ends_with_the_inst
             (place / f"{name}-ours").unlink()
 
 
+REACHING = """
+    import ctypes, errno, os, subprocess, threading
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def init():
+        pass
+
+    def refused(call, *values):
+        if getattr(libc, call)(*values) >= 0:
+            return "done"
+        return errno.errorcode[ctypes.get_errno()]
+
+    def run(data):
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append("thread"))
+        thread.start()
+        thread.join()
+        return {
+            "namespace": refused("unshare", 0x10000000),
+            "its own mounts": refused("unshare", 0x00020000),
+            "key rings": refused("syscall", {"x86_64": 250, "aarch64": 219}[os.uname().machine], 0, -3, 1),
+            "io_uring": refused("syscall", 425, 1, 0),
+            "thread": seen,
+            "process": subprocess.run(["true"]).returncode,
+        }
+"""
+
+
+def test_an_instance_gets_no_rights_in_a_namespace_of_its_own(
+    process_stand: ProcessStand,
+) -> None:
+    spec = process_stand.spec(script=REACHING)
+    process_stand.runtime.ensure(spec)
+    status = wait_for(process_stand.runtime, spec.name, Phase.HEALTHY)
+    assert json.loads(ask(status.address, "/score", method="POST")[1]) == {
+        "namespace": "EPERM",
+        "its own mounts": "EPERM",
+        "key rings": "EPERM",
+        "io_uring": "EPERM",
+        "thread": ["thread"],
+        "process": 0,
+    }
+
+
 def test_an_instance_that_fills_the_disk_is_ended_and_says_so(
     open_folder: Path,
 ) -> None:
