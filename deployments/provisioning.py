@@ -176,12 +176,13 @@ def _build(operation: Operation, revision: Revision, lost: threading.Event) -> N
     log = phases.RowLog(phase)
 
     def is_cancelled() -> bool:
-        return (
-            lost.is_set()
-            or OnlineDeployment.objects.filter(
-                pk=revision.deployment_id, cancel_requested=True
-            ).exists()
-        )
+        if lost.is_set():
+            return True
+        # Deleted meanwhile: what is built now nobody waits for.
+        wanted = OnlineDeployment.objects.filter(
+            pk=revision.deployment_id, cancel_requested=False
+        ).exclude(state=DeploymentState.DELETING)
+        return not wanted.exists()
 
     try:
         built = staging.build(revision, log, is_cancelled)

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from deployments import instances, provisioning
+from deployments import instances, provisioning, staging
 from deployments.changes import (
     cancel,
     delete_deployment,
@@ -19,7 +19,16 @@ from deployments.changes import (
     spec_of,
     update_deployment,
 )
-from deployments.models import Instance, InstanceSpan, OnlineDeployment, Operation, Phase
+from deployments.environments import Cancelled
+from deployments.environments.uv_command import Cancel, Log
+from deployments.models import (
+    Instance,
+    InstanceSpan,
+    OnlineDeployment,
+    Operation,
+    Phase,
+    Revision,
+)
 from deployments.phases import FOUND, expected_seconds
 from deployments.runtimes import InstanceSpec
 from deployments.runtimes.fake import FAILS, HANGS, RUNS_OUT_OF_MEMORY, FakeRuntime, Plan
@@ -443,3 +452,23 @@ def test_how_long_a_build_takes_is_told_by_builds_of_its_kind(make: Factory) -> 
     assert expected_seconds(operation, build, build_kind="docker Dockerfile") == 90
     assert expected_seconds(operation, build, build_kind="docker packages") == 4
     assert expected_seconds(operation, build, build_kind="docker image") is None
+
+
+def test_a_build_whose_deployment_is_deleted_is_stopped(
+    make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = make.deployment()
+    asked: list[bool] = []
+
+    def build(revision: Revision, log: Log, cancel: Cancel) -> None:
+        asked.append(cancel())
+        delete_deployment(revision.deployment, by=None)
+        asked.append(cancel())
+        raise Cancelled
+
+    monkeypatch.setattr(staging, "build", build)
+    while not asked:
+        advance_once(deployment)
+    assert asked == [False, True]
+    deployment.refresh_from_db()
+    assert deployment.state == "Deleting"
