@@ -34,8 +34,10 @@ ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"()]+)")
 class Engine:
     """One engine. Every call answers within seconds, or raises `RuntimeAway`."""
 
-    def __init__(self, address: EngineAddress) -> None:
+    def __init__(self, address: EngineAddress, *, tells_address: bool = True) -> None:
+        """Without `tells_address`, only the log says where it is and what it answered: others read `RuntimeAway`."""
         self.address = address
+        self._tells_address = tells_address
         self.name = address.name
         self.is_local = address.is_local
         self._client: APIClient | None = None
@@ -118,7 +120,9 @@ class Engine:
         fresh = f"The Docker engine {self.name} at {self.address.url} does not answer: {sentence}"
         if not self._away:
             logger.warning("%s", fresh)
-        self._away = fresh
+        self._away = (
+            fresh if self._tells_address else f"The Docker engine {self.name} does not answer."
+        )
         self._away_until = time.monotonic() + AWAY_SECONDS
         self._info = (0.0, {})
 

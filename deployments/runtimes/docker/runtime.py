@@ -77,7 +77,9 @@ class DockerRuntime:
         self.root = root.absolute()
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.installation = installation
-        self.engines = {address.name: Engine(address) for address in engines}
+        # Those of a compute are known to administrators alone.
+        tells = not compute
+        self.engines = {each.name: Engine(each, tells_address=tells) for each in engines}
         self._pool = Pool(self.engines, installation, is_pool, compute, shares or {})
         self._notes = Notes(self.root, installation, locks or self.root / ".locks")
         self.users = Users(uid_base)
