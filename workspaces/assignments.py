@@ -56,6 +56,7 @@ def find_principal(text: str) -> User:
     return user
 
 
+@transaction.atomic
 def assign(
     workspace: Workspace, wanted: uuid.UUID, user: User, role: str, *, by: User | None
 ) -> tuple[Membership, bool]:
@@ -64,6 +65,8 @@ def assign(
     Returns the membership and whether it is new. `Conflict` when the id is somebody else's, or the user has a role by
     another id: everybody has one role here.
     """
+    # The same request may come twice at once; then the second finds what the first has made.
+    Workspace.objects.select_for_update().get(pk=workspace.pk)
     current = find_assignment(workspace, wanted)
     if current is not None:
         if current.user_id != user.pk:
@@ -88,10 +91,6 @@ def assign(
             made.assignment_id = wanted
             made.save(update_fields=["assignment_id"])
     except (IntegrityError, Conflict) as error:
-        # The same request may have come twice at once; then the other one made it.
-        current = find_assignment(workspace, wanted)
-        if current is not None and current.user_id == user.pk:
-            return members.change_role(current, role, by=by), False
         raise Conflict(
             f"The role assignment {wanted}, or another one of {user.username}, was made meanwhile. Look, then try "
             "again.",

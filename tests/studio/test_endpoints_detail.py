@@ -349,12 +349,12 @@ def test_the_overview_has_a_fixed_number_of_queries(
 ) -> None:
     make_online_endpoint(cast.workspace, deployments={"blue": 100})
     alice.get(overview(cast), headers=PART)
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         alice.get(overview(cast), headers=PART)
     for _ in range(5):
         failing = make_online_endpoint(cast.workspace, traffic={"blue": 100})
         make_deployment(failing, "blue", state="Failed")
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         alice.get(overview(cast), headers=PART)
 
 
