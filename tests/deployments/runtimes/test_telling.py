@@ -14,7 +14,13 @@ BANNER = [
 
 
 def test_the_evidence_begins_after_the_servers_banner() -> None:
-    said = ["first start", *BANNER, "", "azmlinfsrv.print - about to load", "Worker ended: no run()"]
+    said = [
+        "first start",
+        *BANNER,
+        "",
+        "azmlinfsrv.print - about to load",
+        "Worker ended: no run()",
+    ]
     assert telling(said) == ("azmlinfsrv.print - about to load", "Worker ended: no run()")
 
 
