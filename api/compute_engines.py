@@ -165,6 +165,8 @@ def present(engine: SurveyedEngine, *, to: User | None) -> Json:
         # It quotes the address.
         sees_all = to is not None and access.reaches_all(to)
         return {**told, "answers": False, "reason": survey.away if sees_all else ""}
+    if engine.over_commitment:
+        told["warning"] = engine.over_commitment
     return {
         **told,
         "answers": True,

@@ -18,6 +18,7 @@ from deployments.engines import engines
 from deployments.installation import address_of
 from deployments.runtimes.docker.addresses import EngineAddress
 from deployments.runtimes.docker.placement import Share
+from deployments.runtimes.endings import cores_in_words, in_words
 from workspaces.compute_engines import EngineSpec, engine_specs
 from workspaces.models import Compute
 
@@ -47,13 +48,29 @@ class SurveyedEngine:
 
     @property
     def cores(self) -> float:
-        """What our instances may have of it together."""
+        """What our instances may have of it together; more than the host has where an operator says so."""
         return Share(most_cores=self.spec.most_cores).cores(float(self.survey.cores))
 
     @property
     def memory_bytes(self) -> int:
         share = Share(most_memory_bytes=self.spec.most_memory_bytes)
         return share.memory_bytes(self.survey.memory_bytes)
+
+    @property
+    def over_commitment(self) -> str:
+        """The warning where the limits are more than the host has; empty where they are not."""
+        if self.survey.away:
+            return ""
+        more = []
+        if self.cores > self.survey.cores:
+            has = cores_in_words(self.survey.cores)
+            more.append(f"maxCores is {self.cores:g}, and the host has {has}")
+        if self.memory_bytes > self.survey.memory_bytes:
+            has = in_words(self.survey.memory_bytes)
+            more.append(f"maxMemoryBytes is {in_words(self.memory_bytes)}, and the host has {has}")
+        if not more:
+            return ""
+        return f"Over-committed: {'; '.join(more)}. Instances may slow each other down, or be killed for memory."
 
 
 def survey_compute(compute: Compute, *, is_fresh: bool = False) -> list[SurveyedEngine]:

@@ -56,7 +56,9 @@ ENGINE_WISH: Json = {
     "url": text("unix:///path, tcp://host:port or ssh://user@host; told to administrators alone."),
     "certPath": text("Folder with ca.pem, cert.pem and key.pem on the portal's machine."),
     "tlsVerify": flag(),
-    "maxCores": number("What instances may take there together; 0 or absent for all there is."),
+    "maxCores": number(
+        "What instances may take there together, also more than the host has; 0 or absent for what it has."
+    ),
     "maxMemoryBytes": number("The same of memory."),
     "isSchedulable": flag("Whether new instances may go there."),
 }
@@ -151,6 +153,7 @@ ENGINE = Named(
             "version": text(),
             "cores": number("What instances may have there together."),
             "memoryBytes": whole(),
+            "warning": text("Where that is more than the host has."),
             "takenCores": number("What instances of this installation hold."),
             "takenMemoryBytes": whole(),
             "containers": whole("Of this installation."),

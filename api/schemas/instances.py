@@ -38,7 +38,7 @@ INSTANCE = Named(
         },
         {
             "compute": text("The attached compute whose engines run it."),
-            "node": text("The engine, where there are several."),
+            "node": text("The engine of a container."),
             "image": text("The image's identity on the engine."),
             "address": text("unix:<path> or <host>:<port>; absent while it is not in the routes."),
             "reason": text("Why it is not well."),

@@ -52,8 +52,14 @@ ENGINE_FACTS = (
         "cert_path",
         help="Folder on the portal's machine with ca.pem, cert.pem and key.pem, for tcp behind TLS.",
     ),
-    argument("max_cores", help="What instances may take there together; 0 for all.", type=float),
-    argument("max_memory_gib", help="The same of memory, in GiB; 0 for all.", type=float),
+    argument(
+        "max_cores",
+        help="What instances may take there together; more than the host has over-commits it; 0 for what it has.",
+        type=float,
+    ),
+    argument(
+        "max_memory_gib", help="The same of memory, in GiB; 0 for what the host has.", type=float
+    ),
     argument(
         "schedulable",
         help="true or false: whether new instances go there.",

@@ -83,7 +83,7 @@ class InstanceStatus:
     address: str = ""
     """Where it is reached, as soon as it can be: `unix:/path/to.sock` or `host:port`; once Healthy it answers there."""
     node: str = ""
-    """The machine it runs on, where a runtime has several; empty for this one."""
+    """The engine that runs it; empty for a process of this machine."""
     code: str = ""
     """A failure code of Azure's (facts 7.4) when Exited or stuck: `UserScriptImportError`, `OutOfMemory`, …"""
     reason: str = ""

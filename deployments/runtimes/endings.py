@@ -84,6 +84,11 @@ def ending_of(
     )
 
 
+def cores_in_words(cores: float) -> str:
+    """`1 core`, `0.5 cores`."""
+    return f"{cores:g} core" if cores == 1 else f"{cores:g} cores"
+
+
 def in_words(size_bytes: int) -> str:
     """A size as people read it: `512 MiB`, `2.0 GiB`."""
     if size_bytes < 1024**3:

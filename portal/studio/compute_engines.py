@@ -70,7 +70,9 @@ class EngineForm(forms.Form):
         label=gettext_lazy("Most cores"),
         required=False,
         min_value=0,
-        help_text=gettext_lazy("For all instances there together; empty for all it has."),
+        help_text=gettext_lazy(
+            "For all instances there together; more than the host has over-commits it. Empty for what it has."
+        ),
     )
     most_memory_gib = forms.FloatField(
         label=gettext_lazy("Most memory"),
@@ -302,7 +304,8 @@ def _checked(request: StudioRequest, compute: Compute, wanted: EngineSpec) -> Ht
         words = _("The engine %(name)s is kept, but does not answer: %(why)s.")
         toast(request, words % names, level="error")
     else:
-        toast(request, _("The engine %(name)s answers and is ready.") % names)
+        ready = _("The engine %(name)s answers and is ready.") % names
+        toast(request, f"{ready} {seen.over_commitment}".strip())
     return go(request, compute_page(request, compute))
 
 

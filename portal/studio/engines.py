@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -35,6 +36,7 @@ def engine_list(request: StudioRequest) -> HttpResponse:
         "workspace": request.workspace,
         "has_engines": has_engines,
         "engines": engines,
+        "takes_everything": not settings.DOCKER_ENGINES,
         "has_images": has_images,
     }
     if has_images:

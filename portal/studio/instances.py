@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -116,19 +119,29 @@ def _row(deployment: OnlineDeployment, row: Instance, usage: Latest | None) -> I
         instance=row,
         usage=usage,
         memory_bytes=usage.memory_percent * limit / 100 if usage else None,
-        address_kind=_address_kind(row.address),
+        address_kind=_address_kind(row.address, row.revision.runtime),
         image=short_image(row.revision.image),
         wish=_wish(row),
         may_act=is_ours and not is_going and not deployment.is_busy,
     )
 
 
-def _address_kind(address: str) -> str:
+def _address_kind(address: str, runtime: str) -> str:
+    """How the gateway reaches it."""
     if address.startswith("unix:"):
         return _("over a local socket")
-    if address:
-        return _("over the network")
-    return ""
+    if address and runtime == "docker":
+        if _is_in_its_own_network(address):
+            return _("in its own network on this machine")
+        return _("by a port of the engine's host")
+    return _("over the network") if address else ""
+
+
+def _is_in_its_own_network(address: str) -> bool:
+    with contextlib.suppress(ValueError):
+        host = ipaddress.IPv4Address(address.rpartition(":")[0])
+        return host in ipaddress.IPv4Network(settings.DOCKER_SUBNETS)
+    return False
 
 
 def _wish(row: Instance) -> str:

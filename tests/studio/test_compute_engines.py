@@ -93,6 +93,13 @@ def test_an_administrator_attaches_an_engine_and_hears_whether_it_answers(
     shown = words(admin, url(cast, "compute_engines", "edge"))
     assert "far unix:///nowhere/far.sock answers 2 of 4 limit 4" in shown
 
+    more = admin.post(url(cast, "edit_engine", "edge", "far"), {**WISH, "most_cores": "64"})
+    warning = "Over-committed: maxCores is 64, and the host has 8 cores."
+    assert f"is ready. {warning}" in words(admin, more.headers["Location"])
+    shown = words(admin, url(cast, "compute_engines", "edge"))
+    assert f"answers {warning}" in shown
+    assert "2 of 64 limit" in shown
+
     engines["far"] = "No route to host"
     edited = admin.post(
         url(cast, "edit_engine", "edge", "far"), {**WISH, "most_memory_gib": "1.5"}

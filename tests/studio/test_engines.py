@@ -133,12 +133,15 @@ def text_of(client: Client, url: str) -> str:
 
 
 def test_an_engine_is_shown_with_what_our_instances_hold_of_it(
-    bob: Client, store: Store, asked: list[str], url: Callable[[str], str]
+    bob: Client, store: Store, asked: list[str], settings: Settings, url: Callable[[str], str]
 ) -> None:
     text = text_of(bob, url("compute/engines"))
     for word in ("unix:///run/docker.sock", "answers", "20.10.24", "2.5 of 8", "3 GiB of 16 GiB"):
         assert word in text
-    text_of(bob, url("compute/engines"))
+    why = "A single engine takes every instance"
+    assert why not in text, "a pool counts"
+    settings.DOCKER_ENGINES = {}
+    assert why in text_of(bob, url("compute/engines"))
     assert asked == ["docker"]
 
 

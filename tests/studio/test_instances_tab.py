@@ -63,10 +63,12 @@ def test_it_shows_where_an_instance_runs_what_it_uses_and_how_it_ended_last(
     for shown in ("gpu-box", "container", "OutOfMemory", ended["reason"], "Exit code 137"):
         assert str(shown) in text
     assert f'title="{IMAGE}">0123456789ab<' in text
-    assert 'title="10.201.0.2:5001">over the network<' in text
+    assert 'title="10.201.0.2:5001">in its own network on this machine<' in text
     assert "7\u202fGiB" in text, "half of its 14 GiB"
     assert "a fresh one takes its place" in text
     assert "/restart" not in text, "a reader has no buttons"
+    Instance.objects.filter(pk=one.pk).update(address="10.0.0.7:32768")
+    assert "by a port of the engine&#x27;s host" in page(bob, cast, "?tab=instances")
 
 
 def test_the_tab_asks_again_while_it_is_open_also_when_all_is_well(

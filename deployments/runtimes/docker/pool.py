@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,10 @@ class Pool:
     compute: str = ""
     """The attached compute whose engines they are; empty for the installation's."""
     shares: Mapping[str, placement.Share] = field(default_factory=dict)
-    """By the engine's name; all of it for one that is not named."""
+    """By the engine's name; what its machine has for one that is not named."""
 
-    def place(self, spec: InstanceSpec) -> Engine:
-        """The engine it goes to."""
+    def place(self, spec: InstanceSpec, *, own: Collection[str] = ()) -> Engine:
+        """The engine it goes to; `own` names the instances of this pool, and others are told apart in refusals."""
         if not self.is_open and not spec.gpu_count:
             return next(iter(self.engines.values()))
         closed = [name for name in self.engines if not self._share(name).is_schedulable]
@@ -47,7 +47,7 @@ class Pool:
         for engine in self.engines.values():
             with contextlib.suppress(RuntimeAway):
                 if engine.name not in closed:
-                    rooms.append(self._room(engine))
+                    rooms.append(self._room(engine, own))
         if not rooms:
             raise self._no_room(spec, closed)
         if spec.gpu_count and not any(room.has_gpus for room in rooms):
@@ -79,19 +79,22 @@ class Pool:
     def _share(self, name: str) -> placement.Share:
         return self.shares.get(name, placement.Share())
 
-    def _room(self, engine: Engine) -> placement.Room:
+    def _room(self, engine: Engine, own: Collection[str]) -> placement.Room:
         info, share = engine.info(), self._share(engine.name)
         labels = [
             container["Labels"]
             for container in engine.containers({INSTALLATION: self.installation})
             if INSTANCE in container["Labels"]
         ]
+        others = [found for found in labels if found[INSTANCE] not in own]
         return placement.Room(
             engine.name,
             cores=share.cores(float(info["NCPU"])),
             memory_bytes=share.memory_bytes(int(info["MemTotal"])),
             taken_cores=sum(float(found[CORES]) for found in labels),
             taken_memory_bytes=sum(int(found[MEMORY]) for found in labels),
+            others_cores=sum(float(found[CORES]) for found in others),
+            others_memory_bytes=sum(int(found[MEMORY]) for found in others),
             has_gpus="nvidia" in info.get("Runtimes", {}),
         )
 

@@ -142,7 +142,7 @@ class DockerRuntime:
         if found is None:
             return statuses.missing(record)
         engine, facts = found
-        status = statuses.seen(engine, facts, is_pool=self._pool.is_open)
+        status = statuses.seen(engine, facts)
         if status.address and status.address != (record or {}).get("address"):
             self._notes.write(
                 name,
@@ -231,7 +231,7 @@ class DockerRuntime:
                 "It has no container image yet. Update the deployment: that builds one.",
             )
         self._check_files(spec)
-        engine = self._pool.place(spec)
+        engine = self._pool.place(spec, own=self._notes.names())
         image = self._pool.image(engine, spec)
         self._notes.write(spec.name, engine=engine.name, digest=spec.digest)
         # One after the other in a deployment: what it needs must not go before the container that holds it is there.

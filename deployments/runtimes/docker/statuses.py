@@ -22,12 +22,12 @@ FAILED_TO_START = {125, 126, 127, 128}
 Record = dict[str, Any]
 
 
-def seen(engine: Engine, facts: dict[str, Any], *, is_pool: bool) -> InstanceStatus:
+def seen(engine: Engine, facts: dict[str, Any]) -> InstanceStatus:
     """The status of a container that is there."""
     state, labels = facts["State"], facts["Config"]["Labels"]
     common: dict[str, Any] = {
         "digest": labels[DIGEST],
-        "node": engine.name if is_pool else "",
+        "node": engine.name,
         "started_at": consoles.time_of(state["StartedAt"]),
     }
     if state["Status"] == "created" and not state["Error"]:
