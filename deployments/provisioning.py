@@ -33,6 +33,8 @@ from deployments.models import (
 )
 from deployments.probes import Kind, Memory
 from deployments.probing import rules_of
+from deployments.runtimes import InstanceStatus
+from deployments.runtimes.printable import printable
 from deployments.runtimes.telling import LOOKED_AT, telling
 from deployments.specs import check_script
 from deployments.tending import Seen
@@ -56,6 +58,8 @@ FINAL_CODES = {
     "ModelLoadFailed",
     "OutOfMemory",
 }
+# What was refused before anything ran: no room, no image, an engine that is away.
+NEVER_STARTED = {"OutOfCapacity", "ImageMissing", "BadArgument", "InternalServerError"}
 
 
 @dataclass(frozen=True)
@@ -215,8 +219,11 @@ def _roll(deployment: OnlineDeployment, operation: Operation, revision: Revision
     seen = instances.converge(deployment, revision, count=deployment.instance_count)
     for _, status in seen.exited:
         if status.code in FINAL_CODES:
-            raise PhaseFailed(from_instance(status, Phase.Name.LOAD_MODEL))
+            raise PhaseFailed(_ended(status))
     _fail_after_crashes(seen)
+    _tell_of_retries(operation, seen)
+    if _phase_now(operation) == Phase.Name.START and _is_refused(seen):
+        return Step(again_in_seconds=SOON)
     if not seen.healthy:
         phase = phases.enter(
             operation, Phase.Name.LOAD_MODEL, deadline_seconds=_ready_seconds(revision)
@@ -276,7 +283,27 @@ def _scales_first(deployment: OnlineDeployment, revision: Revision) -> bool:
 def _fail_after_crashes(seen: Seen) -> None:
     for row, status in seen.exited:
         if row.restarts >= CRASHES_TO_FAIL:
-            raise PhaseFailed(from_instance(status, Phase.Name.LOAD_MODEL))
+            raise PhaseFailed(_ended(status))
+
+
+def _ended(status: InstanceStatus) -> Failure:
+    """The card of an instance that ended, or that could not even be placed."""
+    is_refused = status.code in NEVER_STARTED
+    return from_instance(status, Phase.Name.START if is_refused else Phase.Name.LOAD_MODEL)
+
+
+def _is_refused(seen: Seen) -> bool:
+    return any(status.code in NEVER_STARTED for _, status in seen.exited)
+
+
+def _tell_of_retries(operation: Operation, seen: Seen) -> None:
+    """In the log of the phase that runs: what ended is tried again, and how often that is done."""
+    phase = operation.phases.filter(state=Phase.State.RUNNING).last()
+    for row, status in seen.exited:
+        cause = printable(_ended(status).cause)
+        line = f"{row.name}: {cause} Attempt {row.restarts + 1} of {CRASHES_TO_FAIL} follows."
+        if phase is not None and line not in phase.log:
+            phases.RowLog(phase)(line)
 
 
 def _fail_after_deadline(phase: Phase, revision: Revision, seen: Seen) -> None:

@@ -106,6 +106,10 @@ def tend(row: Instance, seen: Seen, late: Late) -> None:
     elif status.phase == RuntimePhase.EXITED:
         if row.state != Instance.State.EXITED:
             note_exit(row, status)
+            if row.ready_at is None:
+                # Told before it is started again: what it met while it loaded, it may meet each time.
+                seen.exited.append((row, status))
+                return
         if row.start_after <= timezone.now():
             restarted = ensure(row)
             if restarted.phase != RuntimePhase.EXITED:
