@@ -70,6 +70,14 @@ class Summary:
     p95_ms: float | None = None
 
 
+@dataclass(frozen=True)
+class Failures:
+    """An endpoint's requests of the last minutes, and how many percent of them failed."""
+
+    request_count: int = 0
+    percent: float = 0.0
+
+
 def window(name: str) -> Window:
     """One of `RANGES`, up to now. Raises `UserError`."""
     if name not in RANGES:
@@ -145,12 +153,14 @@ def summary(endpoint: OnlineEndpoint, minutes: int = 15) -> Summary:
     return summaries([endpoint], minutes)[endpoint.pk]
 
 
-def failed_percents(ids: Collection[int], minutes: int = 15) -> dict[int, float]:
-    """Percent of the last minutes' requests that failed, by the id of each endpoint that had any; one query for all."""
+def failures(ids: Collection[int], minutes: int = 15) -> dict[int, Failures]:
+    """By the id of each endpoint that had any request in the last minutes; one query for all."""
     start = timezone.now() - timedelta(minutes=minutes)
     with connection.cursor() as cursor:
         cursor.execute(FAILED_SQL, {"ids": list(ids), "start": start})
-        return {pk: float(failed) for pk, failed in cursor.fetchall()}
+        return {
+            pk: Failures(int(count), float(percent)) for pk, count, percent in cursor.fetchall()
+        }
 
 
 def sparklines(endpoints: Iterable[OnlineEndpoint]) -> dict[int, list[float | None]]:
@@ -198,7 +208,7 @@ SELECT id, date_bin(%(interval)s, at, %(epoch)s) AS bin, sum(requests) FROM ({_R
 _FAILED = f"coalesce(sum(requests) FILTER (WHERE code >= 500 OR code IN {OUR_FAILURES}), 0)"
 
 FAILED_SQL = f"""
-SELECT id, 100.0 * {_FAILED} / sum(requests) FROM ({_ROWS}) AS rows GROUP BY id HAVING sum(requests) > 0
+SELECT id, sum(requests), 100.0 * {_FAILED} / sum(requests) FROM ({_ROWS}) AS rows GROUP BY id HAVING sum(requests) > 0
 """
 
 SUMMARY_SQL = f"""

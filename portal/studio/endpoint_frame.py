@@ -10,8 +10,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from endpoints.models import OnlineEndpoint
-from monitoring.overview import failed_percents
-from portal.studio.health import facts_of, health_of
+from monitoring.overview import failures
+from portal.studio.health import NO_FAILURES, facts_of, health_of
 from portal.studio.scope import StudioRequest
 from workspaces import access
 
@@ -65,7 +65,7 @@ def rights_of(role: str) -> Rights:
 def frame(request: StudioRequest, endpoint: OnlineEndpoint, tab: str) -> dict[str, Any]:
     """The context of `endpoints/_endpoint_page.html`; two queries."""
     facts = facts_of([endpoint.pk])[endpoint.pk]
-    failed = failed_percents([endpoint.pk]).get(endpoint.pk, 0.0)
+    failed = failures([endpoint.pk]).get(endpoint.pk, NO_FAILURES)
     address = [request.workspace.name, endpoint.name]
     can = rights_of(request.role)
     return {

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from endpoints.changes import delete_endpoint
 from endpoints.models import OnlineEndpoint
-from monitoring.overview import failed_percents
+from monitoring.overview import failures
 from portal.pages import go, render_page, toast
 from portal.studio import figures
 from portal.studio.as_code import online
@@ -33,6 +33,7 @@ from portal.studio.health import (
     DELETING,
     EMPTY,
     HEALTHY,
+    NO_FAILURES,
     STARTING,
     UNHEALTHY,
     DeploymentFacts,
@@ -272,7 +273,7 @@ def rows_of(endpoints: QuerySet[OnlineEndpoint]) -> list[Row]:
     fields = ("pk", "name", "state", "traffic", "mirror_traffic", "auth_mode")
     found = list(endpoints.values(*fields, "created_at", "updated_at", "created_by__username"))
     ids = [item["pk"] for item in found]
-    facts, failed = facts_of(ids), failed_percents(ids)
+    facts, failed = facts_of(ids), failures(ids)
     return [
         Row(
             id=item["pk"],
@@ -284,10 +285,13 @@ def rows_of(endpoints: QuerySet[OnlineEndpoint]) -> list[Row]:
             created_at=item["created_at"],
             updated_at=item["updated_at"],
             health=health_of(
-                item["state"], item["traffic"], facts[item["pk"]], failed.get(item["pk"], 0.0)
+                item["state"],
+                item["traffic"],
+                facts[item["pk"]],
+                failed.get(item["pk"], NO_FAILURES),
             ),
             deployments=facts[item["pk"]],
-            failed_percent=failed.get(item["pk"], 0.0),
+            failed_percent=failed.get(item["pk"], NO_FAILURES).percent,
         )
         for item in found
     ]

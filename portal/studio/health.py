@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from deployments.models import DeploymentState, Instance, OnlineDeployment
 from endpoints.models import EndpointState
-from portal.templatetags.studio import percent
+from monitoring.overview import Failures
+from portal.templatetags.studio import number, percent
 
 HEALTHY = "Healthy"
 DEGRADED = "Degraded"
@@ -30,6 +32,7 @@ FAILING_PERCENT = 1.0
 """From this share of failed requests on, an endpoint is not healthy."""
 MOSTLY_FAILING_PERCENT = 50.0
 MOST_NAMES = 2
+NO_FAILURES = Failures()
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ def health_of(
     state: str,
     traffic: Mapping[str, int],
     deployments: Sequence[DeploymentFacts],
-    failed_percent: float = 0.0,
+    failures: Failures = NO_FAILURES,
 ) -> Health:
     """The health of an endpoint: of the deployments that get live traffic, or of all if none does.
 
-    `failed_percent` of its requests failed in the last 15 minutes: instances that are ready may answer badly.
+    `failures` are those of the last 15 minutes: instances that are ready may answer badly.
     """
     if state == EndpointState.DELETING:
         return Health(DELETING)
@@ -83,25 +86,28 @@ def health_of(
         return Health(UNHEALTHY, _("No instance of %(names)s answers") % {"names": names})
     if starting:
         return Health(STARTING, _named([item.name for item in starting]))
-    if failed_percent >= MOSTLY_FAILING_PERCENT:
-        return Health(UNHEALTHY, _failing(failed_percent))
+    if failures.percent >= MOSTLY_FAILING_PERCENT:
+        return Health(UNHEALTHY, _failing(failures))
     wanted = sum(item.wanted for item in serving)
     ready = sum(min(item.ready, item.wanted) for item in serving)
     if ready < wanted:
         counts = {"ready": ready, "wanted": wanted}
         return Health(DEGRADED, _("%(ready)s of %(wanted)s instances ready") % counts)
-    if failed_percent >= FAILING_PERCENT:
-        return Health(DEGRADED, _failing(failed_percent))
+    if failures.percent >= FAILING_PERCENT:
+        return Health(DEGRADED, _failing(failures))
     failed = [item.name for item in deployments if item.state == DeploymentState.FAILED]
     if failed:
         return Health(DEGRADED, _("%(names)s failed") % {"names": _named(failed)})
     return Health(HEALTHY)
 
 
-def _failing(failed_percent: float) -> str:
-    return _("%(share)s of requests failed in the last 15 minutes") % {
-        "share": percent(failed_percent)
-    }
+def _failing(failures: Failures) -> str:
+    words = ngettext(
+        "%(share)s of %(count)s request failed in the last 15 minutes",
+        "%(share)s of %(count)s requests failed in the last 15 minutes",
+        failures.request_count,
+    )
+    return words % {"share": percent(failures.percent), "count": number(failures.request_count)}
 
 
 def _named(names: Sequence[str]) -> str:

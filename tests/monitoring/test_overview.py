@@ -143,8 +143,10 @@ def test_lists_ask_once_for_all_endpoints(
     assert found[iris.pk].requests_per_minute == pytest.approx(0.3)
     assert found[iris.pk].error_percent == pytest.approx(100 / 6)
     with django_assert_num_queries(1):
-        failed = overview.failed_percents([row.pk for row in endpoints], minutes=60)
-    assert failed == {iris.pk: pytest.approx(100 / 6)}
+        failed = overview.failures([row.pk for row in endpoints], minutes=60)
+    assert set(failed) == {iris.pk}
+    assert failed[iris.pk].request_count == 18
+    assert failed[iris.pk].percent == pytest.approx(100 / 6)
     assert found[iris.pk].p95_ms == pytest.approx(50, rel=0.01)
     assert overview.summary(iris, minutes=60) == found[iris.pk]
 

@@ -329,7 +329,7 @@ def test_the_figure_of_failed_requests_is_red_only_with_the_endpoint_listed_besi
     assert found == ([("Degraded", "ill")] if is_failing else [])
     assert ("stat--danger" in text) is is_failing
     assert ("All is well." in text) is not is_failing
-    assert ("42.9 % of requests failed in the last 15 minutes" in text) is is_failing
+    assert ("42.9 % of 7 requests failed in the last 15 minutes" in text) is is_failing
     assert "other client errors do not count" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
+from monitoring.overview import Failures
 from portal.studio.health import DeploymentFacts, Health, facts_of, health_of
 from tests.factories import make_cast, make_online_endpoint
 
@@ -42,14 +43,14 @@ def test_health_follows_the_deployments_that_serve(
     ("failed_percent", "word", "detail"),
     [
         (0.9, "Healthy", ""),
-        (12.34, "Degraded", "12.3 % of requests failed in the last 15 minutes"),
-        (50.0, "Unhealthy", "50 % of requests failed in the last 15 minutes"),
+        (12.34, "Degraded", "12.3 % of 81 requests failed in the last 15 minutes"),
+        (50.0, "Unhealthy", "50 % of 81 requests failed in the last 15 minutes"),
     ],
 )
 def test_an_endpoint_whose_requests_fail_is_not_healthy_though_all_instances_are_ready(
     failed_percent: float, word: str, detail: str
 ) -> None:
-    found = health_of("Succeeded", {"blue": 100}, [facts()], failed_percent)
+    found = health_of("Succeeded", {"blue": 100}, [facts()], Failures(81, failed_percent))
     assert (found.word, found.detail.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (word, detail)
 
 
