@@ -87,6 +87,8 @@ class Failure:
     evidence: tuple[str, ...] = ()
     fixes: tuple[dict[str, str], ...] = ()
     details: dict[str, str] = field(default_factory=dict)
+    title: str = ""
+    """Where the code's own title would not be true."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the `failure` column: plain JSON with a title."""
@@ -96,7 +98,7 @@ class Failure:
         ]
         return {
             **asdict(self),
-            "title": title,
+            "title": self.title or title,
             "cause": printable(self.cause),
             "evidence": [printable(line) for line in self.evidence[-MOST_EVIDENCE:]],
             "fixes": fixes[:3],
@@ -126,7 +128,9 @@ def from_instance(status: InstanceStatus, phase: str) -> Failure:
         cause += "."
     details = {} if status.exit_code is None else {"exit code": str(status.exit_code)}
     has_ended = code == "ResourceNotReady" and status.exit_code is not None
-    return Failure(code, phase, cause, status.evidence, ENDED if has_ended else (), details)
+    title = "The server ended before it was ready" if has_ended else ""
+    fixes = ENDED if has_ended else ()
+    return Failure(code, phase, cause, status.evidence, fixes, details, title)
 
 
 def never_ready(

@@ -48,16 +48,29 @@ class Ending:
         if self.server.state == "failed" and self.server.code:
             return self.server.code, self.server.message
         code = "ResourceNotReady"
+        if outside := self._from_outside():
+            return code, outside
         if self.signal_number in SIGNAL_NAMES:
             name = SIGNAL_NAMES[self.signal_number]
             return code, f"The inference server was ended by {name}."
-        if self.exit_code == 0 and self.server.state == "stopping":
-            return code, "The inference server was told to stop from outside, and ended."
         if self.exit_code is not None:
             return code, f"The inference server ended with code {self.exit_code}."
         if self.signal_number:
             return code, f"The inference server was ended by signal {self.signal_number}."
         return code, "The inference server is gone; how it ended is not known."
+
+    def told_evidence(self) -> tuple[str, ...]:
+        """The lines that show it: of an end from outside nothing that it had printed tells."""
+        return () if self.why()[1] == self._from_outside() else self.evidence
+
+    def _from_outside(self) -> str:
+        if self.signal_number == signal.SIGKILL and self.memory is not None:
+            return "The inference server was ended by SIGKILL from outside; no want of memory was reported."
+        if self.signal_number == signal.SIGTERM:
+            return "The inference server was ended by SIGTERM from outside."
+        if self.exit_code == 0 and self.server.state == "stopping":
+            return "The inference server was told to stop from outside, and ended."
+        return ""
 
     def _speaks_of_memory(self) -> bool:
         return any(sign in line for line in self.evidence for sign in OUT_OF_MEMORY_SIGNS)

@@ -370,7 +370,7 @@ class ProcessRuntime:
             phase=Phase.EXITED,
             code=code,
             reason=reason,
-            evidence=evidence,
+            evidence=ending.told_evidence(),
             exit_code=ending.exit_code,
             started_at=_time(identity.get("started_at")),
             digest=str(record["digest"]),

@@ -62,6 +62,8 @@ def test_it_shows_where_an_instance_runs_what_it_uses_and_how_it_ended_last(
     text = page(bob, cast, "?tab=instances")
     for shown in ("gpu-box", "container", "OutOfMemory", ended["reason"], "Exit code 137"):
         assert str(shown) in text
+    summary = text.partition("Ended <")[2].partition("</summary>")[0]
+    assert ended["reason"] in summary and "OutOfMemory" not in summary
     assert f'title="{IMAGE}">0123456789ab<' in text
     assert 'title="10.201.0.2:5001">in its own network on this machine<' in text
     assert "7\u202fGiB" in text, "half of its 14 GiB"

@@ -142,7 +142,7 @@ def _ended(engine: Engine, facts: dict[str, Any], common: dict[str, Any]) -> Ins
         Phase.EXITED,
         code=why,
         reason=reason,
-        evidence=ending.evidence,
+        evidence=ending.told_evidence(),
         exit_code=code,
         **common,
     )

@@ -43,6 +43,16 @@ ENDED = Ending(server=ServerStatus(), memory=CALM, memory_limit_bytes=2 * GIB)
             "The inference server was ended by SIGSEGV.",
         ),
         (
+            replace(ENDED, signal_number=9, exit_code=137),
+            "ResourceNotReady",
+            "The inference server was ended by SIGKILL from outside; no want of memory was reported.",
+        ),
+        (
+            replace(ENDED, memory=None, signal_number=9, exit_code=137),
+            "ResourceNotReady",
+            "The inference server was ended by SIGKILL.",
+        ),
+        (
             replace(ENDED, server=ServerStatus(state="stopping"), exit_code=0),
             "ResourceNotReady",
             "The inference server was told to stop from outside, and ended.",
@@ -67,6 +77,13 @@ ENDED = Ending(server=ServerStatus(), memory=CALM, memory_limit_bytes=2 * GIB)
 )
 def test_the_likeliest_cause_is_told_first(ending: Ending, code: str, reason: str) -> None:
     assert ending.why() == (code, reason)
+
+
+def test_what_was_printed_is_no_evidence_of_an_end_from_outside() -> None:
+    ending = replace(ENDED, evidence=("ValueError: long ago",), exit_code=137)
+    assert replace(ending, signal_number=9).told_evidence() == ()
+    assert replace(ending, signal_number=9, memory=KILLED).told_evidence() == ending.evidence
+    assert replace(ending, signal_number=11).told_evidence() == ending.evidence
 
 
 def test_sizes_are_written_as_people_read_them() -> None:

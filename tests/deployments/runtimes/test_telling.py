@@ -45,3 +45,24 @@ def test_a_long_traceback_keeps_its_beginning_and_its_end() -> None:
     assert len(found) == 12
     assert found[:2] == ("Traceback (most recent call last):", "…")
     assert found[-1] == "RecursionError: deep"
+
+
+PROBES = [
+    '10.201.0.1 - - [21/Nov/2026 19:40:01] "GET /health HTTP/1.1" 200 -',
+    'INFO:     10.201.0.1:40412 - "GET /ready HTTP/1.1" 200 OK',
+    "2026-11-21 19:40:02,123 I [7] azmlinfsrv - GET / 200 0.104ms 7",
+]
+
+
+def test_probes_that_were_answered_are_no_evidence() -> None:
+    assert telling(["loading", *PROBES, "out of file handles"]) == (
+        "loading",
+        "out of file handles",
+    )
+
+
+def test_a_traceback_that_the_server_outlived_is_no_evidence() -> None:
+    old = ["Traceback (most recent call last):", "ValueError: one bad request"]
+    assert telling([*old, *PROBES, "bye"]) == ("bye",)
+    assert telling([*old, *PROBES]) == ()
+    assert telling([*PROBES, *old]) == tuple(old)
