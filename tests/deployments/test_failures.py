@@ -74,8 +74,9 @@ def test_a_wrong_port_of_a_custom_container_is_called_so() -> None:
 
 def test_more_patience_is_not_offered_for_a_container_that_ended() -> None:
     status = InstanceStatus(Phase.EXITED, reason="The container ended with code 0.", exit_code=0)
-    kinds = [fix["kind"] for fix in from_instance(status, "Load model").as_dict()["fixes"]]
-    assert kinds == ["open_log", "edit_environment"]
+    card = from_instance(status, "Load model").as_dict()
+    assert [fix["kind"] for fix in card["fixes"]] == ["open_log", "edit_environment"]
+    assert card["title"] == "The server ended before it was ready"
 
 
 def test_the_evidence_of_a_dockerfile_begins_at_the_step_that_failed() -> None:
