@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.changes import machine
+from deployments.containers import is_custom, needs_engine
 from deployments.environments.amending import package_of
 from deployments.environments.failures import Fix
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
 from workspaces.models import InstanceType
 
 MOST = 3
+ADDING = {"add_package", "add_on_top", "install_in_dockerfile", "install_in_image"}
 # Where a module that is missing is one of the user's environment, not of a build's.
 IMPORTING = {"UserScriptImportError", "UserScriptInitFailed", "ModelLoadFailed"}
 _MISSING_MODULE = re.compile(r"No module named '([A-Za-z0-9_.]+)'")
 # kind → what to do where there are no buttons; `{names}` are the options that name the deployment.
 HOW = {
     "add_package": "Add {detail} to the packages of the environment, then update the deployment.",
+    "add_on_top": "Give the environment, beside its image, a conda_file with {detail} and all else that the script "
+    "imports (with packages on top it sees those, not the image's own), then update the deployment.",
+    "install_in_dockerfile": "Write 'RUN pip install {detail}' into the Dockerfile of the environment, then update the "
+    "deployment.",
+    "install_in_image": "The image has a server of its own: install {detail} where that image is made, name the new "
+    "image in the environment, then update the deployment.",
     "edit_environment": "{label}, then try again.",
     "set_pin": "{label} in the packages of the environment.",
     "set_python": "{label}: python={detail} in the conda file of the environment.",
@@ -47,8 +55,8 @@ def fixes_of(failure: Mapping[str, Any], deployment: OnlineDeployment | None) ->
     ]
     found = [_valued(fix, failure, deployment) for fix in found]
     package = missing_package(failure)
-    if package and not any(fix.kind == "add_package" for fix in found):
-        found.insert(0, _adding(package))
+    if package and not any(fix.kind in ADDING for fix in found):
+        found.insert(0, _adding(package, deployment))
     return found[:MOST]
 
 
@@ -96,7 +104,7 @@ def _valued(fix: Fix, failure: Mapping[str, Any], deployment: OnlineDeployment |
     revision = deployment.revision if deployment else None
     if fix.kind == "edit_environment" and not fix.detail:
         package = missing_package(failure)
-        return _adding(package) if package else fix
+        return _adding(package, deployment) if package else fix
     if fix.kind == "edit_probes" and revision is not None:
         return Fix(fix.label, fix.kind, str(_more_attempts(revision.readiness_probe)))
     if fix.kind == "edit_compute" and code == "OutOfMemory" and revision is not None:
@@ -105,7 +113,18 @@ def _valued(fix: Fix, failure: Mapping[str, Any], deployment: OnlineDeployment |
     return fix
 
 
-def _adding(package: str) -> Fix:
+def _adding(package: str, deployment: OnlineDeployment | None) -> Fix:
+    """Where the package goes: into packages that the environment names, or whatever its image is made of."""
+    revision = deployment.revision if deployment else None
+    wanted = revision.environment_version if revision else None
+    if revision is not None and wanted is not None:
+        if wanted.build_context_hash:
+            return Fix(f"Install {package} in the Dockerfile", "install_in_dockerfile", package)
+        has_code = revision.code_version_id is not None
+        if is_custom(wanted, revision.model_version, has_code=has_code):
+            return Fix(f"Install {package} in the image", "install_in_image", package)
+        if needs_engine(wanted):
+            return Fix(f"Add {package} and retry", "add_on_top", package)
     return Fix(f"Add {package} and retry", "add_package", package)
 
 

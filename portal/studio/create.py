@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from deployments import computes
 from deployments.changes import create_deployment as make_deployment
 from deployments.changes import machine
 from deployments.models import OnlineDeployment
@@ -74,8 +75,9 @@ def check(request: StudioRequest) -> HttpResponse:
         try:
             files = files_of(request, form, may_come_later=True)
             with transaction.atomic():
-                _deployment, spec = _make(request, endpoint, endpoint_form, form, files)
-                found = findings(spec, files)
+                deployment, spec = _make(request, endpoint, endpoint_form, form, files)
+                runtime = computes.place_of(deployment.endpoint).runtime
+                found = findings(spec, files, runtime=runtime)
                 transaction.set_rollback(True)
         except (UserError, WrongEndpoint) as error:
             problems = _told(error, form)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_htmx.http import HTMX_STOP_POLLING
 
-from deployments import changes
+from deployments import changes, computes
 from deployments.models import OnlineDeployment
 from deployments.plans import plan_update
 from deployments.specs import DeploymentSpec
@@ -35,7 +35,7 @@ from portal.studio.deployment_page import (
     revision_rows,
     with_parts,
 )
-from portal.studio.fixes import SHOWING, amended
+from portal.studio.fixes import SHOWING, advice, amended
 from portal.studio.instances import instance_rows
 from portal.studio.logs import READ as READ_LOG
 from portal.studio.preflight import checked_environment, findings
@@ -97,9 +97,11 @@ def edit(request: StudioRequest, endpoint: str, deployment: str) -> HttpResponse
     """The whole wish as a form; a rolling update follows. With `only_check` nothing is changed: the plan."""
     found = find_deployment(request, endpoint, deployment)
     current = changes.spec_of(found)
+    as_it_is = initial_of(current)
+    initial = amended(as_it_is, request.GET, current)
     form = DeploymentForm(
         request.POST or None,
-        initial=amended(initial_of(current), request.GET, current),
+        initial=initial,
         workspace=request.workspace,
         current=current,
     )
@@ -136,7 +138,8 @@ def edit(request: StudioRequest, endpoint: str, deployment: str) -> HttpResponse
         "machine": own,
         "type_groups": form.type_groups(own),
         "template_script": TEMPLATE_SCRIPT,
-        "is_amended": bool(request.GET.keys() - SHOWING),
+        "is_amended": bool(request.GET.keys() - SHOWING) and initial != as_it_is,
+        "advice": advice(request.GET, current),
         "workspace": request.workspace,
         "code_samples": samples_of(request, _code(request, found, form, current)),
         "code_url": request.get_full_path(),
@@ -223,13 +226,16 @@ def _update(
         changes.update_deployment(deployment, spec, by=request.user)
         if not only_checks:
             return {}
-        found = findings(spec, files)
+        runtime = computes.place_of(deployment.endpoint).runtime
+        found = findings(spec, files, runtime=runtime)
         transaction.set_rollback(True)
     plan = plan_update(current, spec)
     return {
         **found,
         "plan": plan,
-        "plan_words": plan_words(plan, deployment, is_built=found["is_built"]),
+        "plan_words": plan_words(
+            plan, deployment, is_built=None if found["is_image_alone"] else found["is_built"]
+        ),
     }
 
 

@@ -24,12 +24,16 @@ def check_environment(request: StudioRequest) -> HttpResponse:
     status = 200
     try:
         wanted = _wanted(request)
+        is_image = request.POST.get("environment_source") == "image"
         if wanted is None:
-            return render(request, "workspaces/_environment_check.html", {})
+            told = {"is_checked": True, "brings_packages": True} if is_image else {}
+            return render(request, "workspaces/_environment_check.html", told)
         checked = environment_checks.check_environment(wanted)
         context |= {
             "translation": checked.translation,
-            "is_built": checked.is_built,
+            # What is built is known of a folder of this machine, not of packages on top of an image.
+            "is_built": checked.is_built and not is_image,
+            "is_on_image": is_image,
             "brings_packages": checked.translation is None,
         }
         if request.POST.get("resolve"):
@@ -49,6 +53,10 @@ def _wanted(request: StudioRequest) -> EnvironmentVersion | None:
     if source in {"registered", "keep"}:
         reference = request.POST.get("environment_version", "")
         return catalog.resolve_environment(request.workspace, reference) if reference else None
+    if source == "image":
+        # Its packages on top; the image itself is not looked into.
+        text = request.POST.get("image_conda_file", "").replace("\r\n", "\n")
+        return catalog.unsaved_environment(conda_file=text) if text.strip() else None
     field = {"conda": "conda_file", "requirements": "requirements", "curated": "curated"}.get(
         source
     )

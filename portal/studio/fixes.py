@@ -9,8 +9,11 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from packaging.requirements import InvalidRequirement, Requirement
 
+from deployments.containers import is_custom
 from deployments.environments.amending import as_conda, with_python, with_requirement
+from deployments.environments.curated import curated
 from deployments.environments.failures import Fix
 from deployments.environments.specification import translate
 from deployments.fixes import MOST, fixes_of
@@ -18,14 +21,20 @@ from deployments.models import OnlineDeployment
 from deployments.specs import DeploymentSpec
 from deployments.staging import environment_spec_of
 from portal.studio.deployment_form import TEMPLATE_CONDA, TEMPLATE_SCRIPT
+from portal.studio.preflight import unmet_imports
+from portal.studio.specification import container_source
 from workspaces.errors import UserError
+from workspaces.models import EnvironmentVersion
 
 POSTED = {"retry", "free_disk", "check_index"}
 # What a link asks for that changes nothing by itself: a choice that brings the text into sight.
-SHOWING = {"packages", "write"}
+SHOWING = {"packages", "write", "install"}
 # Where on the edit page each kind of fix is done.
 STEPS = {
     "add_package": "environment",
+    "add_on_top": "environment",
+    "install_in_dockerfile": "environment",
+    "install_in_image": "environment",
     "edit_environment": "environment",
     "set_pin": "environment",
     "set_python": "environment",
@@ -37,6 +46,9 @@ STEPS = {
 # What the edit page is asked for, and the value where the fix itself has none.
 QUERIES = {
     "add_package": ("add", ""),
+    "add_on_top": ("add", ""),
+    "install_in_dockerfile": ("install", ""),
+    "install_in_image": ("install", ""),
     "edit_environment": ("packages", "1"),
     "set_pin": ("pin", ""),
     "set_python": ("python", ""),
@@ -70,10 +82,10 @@ def fix_links(deployment: OnlineDeployment, failure: dict[str, Any]) -> list[Fix
 
 
 def amended(initial: dict[str, Any], query: QueryDict, spec: DeploymentSpec) -> dict[str, Any]:
-    """What the edit form shows when a fix led there: `?add= pin= python= packages= attempts= type= template=`."""
+    """What the edit form shows when a fix led there: the keys of `QUERIES`, each with its value."""
     shown = dict(initial)
     requirement, python = query.get("add") or query.get("pin", ""), query.get("python", "")
-    if requirement or python or query.get("packages"):
+    if requirement or python or query.get("packages") or query.get("install"):
         shown |= _amended_environment(spec, requirement, python)
     if query.get("attempts", "").isdecimal():
         shown["readiness_probe_failure_threshold"] = query["attempts"]
@@ -84,6 +96,43 @@ def amended(initial: dict[str, Any], query: QueryDict, spec: DeploymentSpec) -> 
     elif query.get("write"):
         shown["code_source"] = "write"
     return shown
+
+
+def advice(query: QueryDict, spec: DeploymentSpec) -> str:
+    """What is left to do by hand where a package cannot be filled in; empty for every other fix."""
+    try:
+        package = Requirement(query.get("install") or query.get("add", "")).name
+    except InvalidRequirement:
+        return ""
+    wanted, words = spec.environment, {"package": package}
+    if wanted is None or not _brings_its_own(wanted, spec):
+        return ""
+    if not wanted.build_context_hash:
+        return (
+            _(
+                "The image has a server of its own, which packages on top do not reach: install %(package)s where the "
+                "image is made, then name the new image below."
+            )
+            % words
+        )
+    if container_source(wanted):
+        return (
+            _("Write `RUN pip install %(package)s` into the Dockerfile below, then update.")
+            % words
+        )
+    return (
+        _(
+            "Write `RUN pip install %(package)s` into the Dockerfile, then choose Dockerfile below and hand in "
+            "its folder."
+        )
+        % words
+    )
+
+
+def _brings_its_own(wanted: EnvironmentVersion, spec: DeploymentSpec) -> bool:
+    """Whether no packages can be put on top: it is made by a Dockerfile, or its own server answers."""
+    has_code = spec.code is not None
+    return bool(wanted.build_context_hash) or is_custom(wanted, spec.model, has_code=has_code)
 
 
 def _link(deployment: OnlineDeployment, fix: Fix) -> FixLink:
@@ -107,9 +156,14 @@ def _link(deployment: OnlineDeployment, fix: Fix) -> FixLink:
 
 
 def _amended_environment(spec: DeploymentSpec, requirement: str, python: str) -> dict[str, str]:
-    """The environment's text with the change, as the form's own conda file or requirements."""
+    """The environment's text with the change, as the form's own conda file or requirements, on its image if it has one.
+
+    Nothing where no packages can be added.
+    """
     wanted = spec.environment
     try:
+        if wanted is not None and (wanted.image or wanted.build_context_hash):
+            return _amended_container(wanted, spec, requirement, python)
         if wanted is not None and wanted.requirements and not python:
             text = wanted.requirements
             if requirement:
@@ -130,6 +184,35 @@ def _amended_environment(spec: DeploymentSpec, requirement: str, python: str) ->
         # The form shows the environment as it is; what is wrong with it is said when it is sent.
         return {}
     return {"environment_source": "conda", "conda_file": text}
+
+
+def _amended_container(
+    wanted: EnvironmentVersion, spec: DeploymentSpec, requirement: str, python: str
+) -> dict[str, str]:
+    """The same of an image or a Dockerfile: what it is comes into sight, packages go on top of an image."""
+    source = container_source(wanted)
+    is_changed = bool(requirement or python)
+    if not source or (is_changed and _brings_its_own(wanted, spec)):
+        return {}
+    text = wanted.conda_file
+    if not text and (is_changed or wanted.requirements):
+        text = _packages_beside(wanted, spec)
+    if requirement:
+        text = with_requirement(text, requirement, is_conda=True)
+    if python:
+        text = with_python(text, python)
+    return {"environment_source": source, "image_conda_file": text}
+
+
+def _packages_beside(wanted: EnvironmentVersion, spec: DeploymentSpec) -> str:
+    """A conda file for an image that has none: the script sees what is on top alone, so all that it imports."""
+    if wanted.requirements:
+        translation = translate(environment_spec_of(wanted))
+        return as_conda(translation.requirements, translation.python)
+    known = curated(wanted.curated or wanted.image)
+    if known is not None:
+        return as_conda(known.requirements, known.python)
+    return as_conda([package for _module, package in unmet_imports(spec, [])], "")
 
 
 def _names(deployment: OnlineDeployment) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from deployments.containers import routes
 from deployments.models import PROBE_DEFAULTS
 from deployments.specs import LARGEST_SCRIPT_BYTES, DeploymentSpec
 from portal.studio import intake
@@ -119,6 +120,8 @@ def initial_of(spec: DeploymentSpec) -> dict[str, Any]:
     for field in ENVIRONMENT_FIELDS.values():
         if environment is not None and getattr(environment, field):
             shown[field] = getattr(environment, field)
+    if environment is not None:
+        shown |= _container_of(environment)
     for probe in ("liveness_probe", "readiness_probe"):
         values = PROBE_DEFAULTS | getattr(spec, probe)
         shown |= {f"{probe}_{key}": value for key, value in values.items()}
@@ -126,6 +129,47 @@ def initial_of(spec: DeploymentSpec) -> dict[str, Any]:
         values = PROBE_DEFAULTS | spec.startup_probe
         shown |= {f"{STARTUP}_{key}": value for key, value in values.items()}
     return shown
+
+
+def container_source(environment: EnvironmentVersion) -> str:
+    """The choice of the form that says all of a container; empty where none does."""
+    told = routes(environment)
+    if len({told.port, told.liveness_port, told.readiness_port}) > 1:
+        return ""
+    if environment.build_context_hash:
+        return "dockerfile" if _dockerfile_alone(environment) else ""
+    return "image" if environment.image else ""
+
+
+def _container_of(environment: EnvironmentVersion) -> dict[str, Any]:
+    """The fields of an image or a Dockerfile, filled even while another choice stands."""
+    shown: dict[str, Any] = {}
+    if environment.image:
+        shown |= {"image": environment.image, "image_conda_file": environment.conda_file}
+    if environment.build_context_hash:
+        text = _dockerfile_alone(environment)
+        shown |= {"dockerfile": text} if text else {}
+    if environment.inference_config:
+        told = routes(environment)
+        shown |= {
+            "server_port": told.port,
+            "scoring_path": told.scoring_path,
+            "readiness_path": told.readiness_path,
+            "liveness_path": told.liveness_path,
+        }
+    return shown
+
+
+def _dockerfile_alone(environment: EnvironmentVersion) -> str:
+    """The Dockerfile of a build context that has nothing else; empty for every other."""
+    try:
+        files = [entry.path for entry in storage.entries(environment.build_context_hash)]
+        if files != [DOCKERFILE]:
+            return ""
+        limit = LARGEST_SCRIPT_BYTES
+        return storage.read_file(environment.build_context_hash, DOCKERFILE, limit=limit).decode()
+    except (NotFound, UnicodeDecodeError):
+        return ""
 
 
 def script_text(spec: DeploymentSpec) -> str:

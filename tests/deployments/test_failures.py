@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from deployments.failures import Failure, from_instance, never_ready
@@ -9,7 +11,7 @@ from deployments.fixes import fixes_of, in_words
 from deployments.images.failures import dockerfile_failed
 from deployments.models import OnlineDeployment
 from deployments.runtimes import InstanceStatus, Phase
-from tests.factories import make_deployment
+from tests.factories import make_deployment, make_environment
 
 BUILDKIT = """\
 #1 [internal] load build definition from Dockerfile
@@ -54,6 +56,38 @@ def test_out_of_memory_names_the_next_type_and_the_command() -> None:
 def test_a_module_that_is_missing_is_named_first(code: str) -> None:
     said = words(make_deployment(), code, "ModuleNotFoundError: No module named 'sklearn'")
     assert said[0].startswith("Add scikit-learn to the packages of the environment")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("facts", "label", "told"),
+    [
+        ({"image": "team/base:1"}, "Add joblib and retry", "a conda_file with joblib"),
+        (
+            {"build_context_hash": "a" * 64},
+            "Install joblib in the Dockerfile",
+            "'RUN pip install joblib' into the Dockerfile",
+        ),
+        (
+            {"image": "team/own:1", "inference_config": {"scoring_route": {"port": 80}}},
+            "Install joblib in the image",
+            "install joblib where that image is made",
+        ),
+    ],
+)
+def test_a_module_that_an_image_lacks_is_added_where_that_helps(
+    facts: dict[str, Any], label: str, told: str
+) -> None:
+    deployment = make_deployment()
+    assert deployment.revision is not None
+    deployment.revision.environment_version = make_environment(
+        deployment.endpoint.workspace, "imaged", conda_file="", **facts
+    )
+    evidence = ("ModuleNotFoundError: No module named 'joblib'",)
+    card = Failure("UserScriptImportError", "Load model", "It failed.", evidence).as_dict()
+    first = fixes_of(card, deployment)[0]
+    assert first.label == label
+    assert told in in_words(first, deployment)
 
 
 @pytest.mark.django_db

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from django.test import Client
+from django.utils.html import strip_tags
 from pytest_django import Settings
 
 from deployments.changes import spec_of
@@ -79,6 +80,57 @@ def test_a_dockerfile_that_is_typed_and_the_files_that_it_copies_are_the_context
     told = yaml.safe_load(code["deployment"])["environment"]
     assert told["build"] == {"path": "./context"}
     assert "FROM base" in code["cli"]
+
+
+def words_of(page: str) -> str:
+    return " ".join(strip_tags(page).split())
+
+
+def test_check_says_what_it_does_not_know_of_an_image(
+    alice: Client, cast: Cast, containers: None
+) -> None:
+    script = "import joblib, numpy\ndef init(): pass\ndef run(data): return data\n"
+    wish = {"environment_source": "image", "image": "team/base:1", "script": script}
+    page = send(alice, cast, "endpoints/create/check", **wish).content.decode()
+    said = words_of(page)
+    assert "Environment the image is used as it is" in said
+    assert "Python that of its image" in said
+    assert "whether that has what score.py imports (joblib, numpy)" in said
+    assert "has the image team/base:1 or can fetch it" in said
+    assert "Everything that Check looks at is right" not in said and "tone-success" not in page
+    on_top = send(alice, cast, "endpoints/create/check", image_conda_file=CONDA, **wish)
+    assert "score.py imports joblib, and the environment does not name it" in words_of(
+        on_top.content.decode()
+    )
+
+
+def test_check_says_what_it_does_not_know_of_a_dockerfile_and_a_server(
+    alice: Client, cast: Cast, containers: None
+) -> None:
+    built = {"environment_source": "dockerfile", "dockerfile": "FROM base\n"}
+    said = words_of(send(alice, cast, "endpoints/create/check", **built).content.decode())
+    assert "will be built from the Dockerfile" in said and "whether the Dockerfile builds" in said
+    own = {"environment_source": "image", "image": "team/serving:1", **SERVER}
+    said = words_of(send(alice, cast, "endpoints/create/check", **own).content.decode())
+    assert "whether its server answers on port 8501" in said and "imports" not in said
+
+
+def test_packages_on_top_of_an_image_are_looked_at(alice: Client, cast: Cast) -> None:
+    wish = {"environment_source": "image", "image": "team/base:1", "image_conda_file": CONDA}
+    found = send(alice, cast, "environments/check", **wish).content.decode()
+    assert "numpy" in found
+    alone = send(alice, cast, "environments/check", **wish | {"image_conda_file": " "})
+    assert "there is nothing to resolve" in alone.content.decode()
+    page = alice.get(url_of(cast, "endpoints/create")).content.decode()
+    button = page.split("Resolve the packages</button>")[0].rsplit("data-shown-when", 1)[1]
+    assert "|image" in button and "image_conda_file" in button
+
+
+def test_what_was_chosen_is_not_called_optional(alice: Client, cast: Cast) -> None:
+    page = alice.get(url_of(cast, "endpoints/create")).content.decode()
+    for name in ("image", "environment_version", "curated", "model_version"):
+        label = page.split(f'for="id_{name}"', 1)[1].split("</label>")[0]
+        assert "optional" not in label, name
 
 
 @pytest.mark.parametrize(
