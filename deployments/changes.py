@@ -289,7 +289,12 @@ def _check_quota(
         others = others.exclude(pk=replacing.pk)
     wanted = quota.reserved_cores(spec.instance_count, float(instance_type.cores))
     quota.check(
-        workspace, "cores", used=reserved_cores(others), wanted=wanted, target="instance_count"
+        workspace,
+        "cores",
+        used=reserved_cores(others),
+        wanted=wanted,
+        target="instance_count",
+        hint=" (a fifth more instances, rounded up, as the reserve for updates)",
     )
 
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from deployments.containers import is_custom
 from deployments.mlflow_models import check_model, is_served_alone
 from deployments.models import PROBE_DEFAULTS, OnlineDeployment
+from deployments.runtimes.endings import cores_in_words
 from deployments.scripts import LARGEST_PARSED_BYTES, parse
 from deployments.triton import check_repository, is_repository
 from endpoints.names import check_name
@@ -254,7 +255,7 @@ def limit_warnings(instance_type: InstanceType, machine: Mapping[str, float]) ->
     warnings = []
     if instance_type.cores > Decimal(str(machine["cores"])):
         warnings.append(
-            f"{instance_type.name} has {instance_type.cores.normalize():f} cores; this machine has "
+            f"{instance_type.name} has {cores_in_words(float(instance_type.cores))}; this machine has "
             f"{machine['cores']:g}. Instances may use {machine['cores']:g}."
         )
     if instance_type.memory_bytes > machine["memory_bytes"]:

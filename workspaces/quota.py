@@ -37,6 +37,16 @@ LABELS: dict[str, str] = {
     "computes": "computes",
     "nodes_per_compute": "nodes of one compute",
 }
+ONE: dict[str, str] = {
+    "endpoints": "endpoint",
+    "deployments": "deployment",
+    "deployments_per_endpoint": "deployment of one endpoint",
+    "instances_per_deployment": "instance of one deployment",
+    "cores": "core",
+    "low_priority_cores": "low-priority core",
+    "computes": "compute",
+    "nodes_per_compute": "node of one compute",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,11 @@ def limit_of(workspace: Workspace, resource: str) -> int:
     return DEFAULTS[resource] if own is None else own
 
 
+def in_words(resource: str, count: int) -> str:
+    """`1 core`, `300 cores`."""
+    return f"{count} {ONE[resource] if count == 1 else LABELS[resource]}"
+
+
 def limits_of(workspace_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """Workspace id → every limit there, in one query."""
     found = {pk: dict(DEFAULTS) for pk in workspace_ids}
@@ -62,7 +77,10 @@ def limits_of(workspace_ids: Sequence[int]) -> dict[int, dict[str, int]]:
 
 
 def reserved_cores(instance_count: int, cores: float) -> int:
-    """Cores that a deployment holds, with the reserve for rolling updates (facts 3.3)."""
+    """Cores that a deployment holds, with the reserve for rolling updates (facts 3.3).
+
+    That is a fifth more instances, rounded up: one instance holds twice its cores, as in Azure.
+    """
     return ceil(ceil(1.2 * instance_count) * cores)
 
 
@@ -83,7 +101,7 @@ def set_limit(workspace: Workspace, resource: str, limit: int | None, *, by: Use
     after = DEFAULTS[resource] if limit is None else limit
     if after > before and not by.is_superuser:
         raise Forbidden(
-            f"Workspace '{workspace.name}' may have {before} {LABELS[resource]}. Owners can lower that; ask an "
+            f"Workspace '{workspace.name}' may have {in_words(resource, before)}. Owners can lower that; ask an "
             f"administrator to raise it to {after}.",
             target="limit",
         )
@@ -98,16 +116,26 @@ def set_limit(workspace: Workspace, resource: str, limit: int | None, *, by: Use
 
 
 def check(
-    workspace: Workspace, resource: str, *, used: int, wanted: int, target: str = ""
+    workspace: Workspace,
+    resource: str,
+    *,
+    used: int,
+    wanted: int,
+    target: str = "",
+    hint: str = "",
 ) -> None:
-    """Raise OutOfQuota when `used + wanted` goes over the limit."""
+    """Raise OutOfQuota when `used + wanted` goes over the limit; `hint` says how that is counted."""
     limit = limit_of(workspace, resource)
     if used + wanted <= limit:
         return
     raise UserError(
-        f"Workspace '{workspace.name}' may have {limit} {LABELS[resource]}; {used} are used and "
-        f"{wanted} more are wanted. Delete what is not needed, or ask an administrator to raise "
+        f"Workspace '{workspace.name}' may have {in_words(resource, limit)}; {used} {_are(used)} used and "
+        f"{wanted} more {_are(wanted)} wanted{hint}. Delete what is not needed, or ask an administrator to raise "
         "the quota.",
         code="OutOfQuota",
         target=target or resource,
     )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

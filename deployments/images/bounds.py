@@ -18,6 +18,7 @@ from docker import APIClient
 from deployments.environments.failures import BuildFailed, disk_ran_out, disk_taken
 from deployments.environments.uv_command import Cancel
 from deployments.images.settings import ImageSettings
+from deployments.runtimes.endings import cores_in_words
 from deployments.runtimes.limits import MOUNTS, cgroup_mounts
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Bounds:
     disk_bytes: int
 
     def in_words(self) -> str:
-        return f"{self.memory_bytes / 1024**3:.1f} GiB of memory, {self.cores:g} cores, {self.processes} processes"
+        memory = f"{self.memory_bytes / 1024**3:.1f} GiB of memory"
+        return f"{memory}, {cores_in_words(self.cores)}, {self.processes} processes"
 
 
 def bounds_of(client: APIClient, settings: ImageSettings) -> Bounds:

@@ -83,8 +83,7 @@ def set_quota(request: StudioRequest, resource: str) -> HttpResponse:
     limit = quota.set_limit(request.workspace, resource, int(typed), by=request.user)
     toast(
         request,
-        _("This workspace may have %(limit)s %(what)s now.")
-        % {"limit": limit, "what": quota.LABELS[resource]},
+        _("This workspace may have %(what)s now.") % {"what": quota.in_words(resource, limit)},
     )
     return go(request, reverse("studio:compute", kwargs={"workspace": request.workspace.name}))
 

@@ -25,6 +25,7 @@ from portal.studio.code_values import Typed
 from portal.studio.compute_pages import find_or_404
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
+from portal.templatetags.studio import cores
 from workspaces import access
 from workspaces.compute_engines import EngineSpec, engine_specs, require_operator
 from workspaces.errors import NotFound, UserError
@@ -159,14 +160,18 @@ def check(request: StudioRequest, compute: str, engine: str) -> HttpResponse:
     """Ask it now, and say what it said."""
     found = _find(request, compute)
     seen = check_engine(found, _engine(found, engine).name)
-    names = {"name": seen.spec.name, "version": seen.survey.version, "cores": seen.survey.cores}
+    names = {
+        "name": seen.spec.name,
+        "version": seen.survey.version,
+        "cores": cores(seen.survey.cores),
+    }
     if seen.survey.away:
         words = _("The engine %(name)s does not answer.") % names
         if _is_operator(request.user):
             words += f" {seen.survey.away}."
         toast(request, words, level="error")
     else:
-        words = _("The engine %(name)s answers: Docker %(version)s, %(cores)s cores.")
+        words = _("The engine %(name)s answers: Docker %(version)s, %(cores)s.")
         toast(request, words % names)
     return go(request, compute_page(request, found))
 

@@ -22,7 +22,7 @@ from portal.studio.code_values import Typed, compute_values
 from portal.studio.deployment_form import DEFAULT_TYPE, PairsField
 from portal.studio.problems import Problem, problems_of, told
 from portal.studio.scope import StudioRequest, studio_page
-from portal.templatetags.studio import size
+from portal.templatetags.studio import cores, size
 from workspaces import access
 from workspaces.computes import ComputeSpec, create_compute, find_compute, spec_of
 from workspaces.errors import Conflict, UserError
@@ -124,8 +124,7 @@ class ComputeForm(forms.Form):
             del self.fields["runtime"]
         rows = InstanceType.objects.filter(is_enabled=True)
         words = {
-            row.name: f"{row.name}: {row.cores.normalize():f} cores, {size(row.memory_bytes)}"
-            for row in rows
+            row.name: f"{row.name}: {cores(row.cores)}, {size(row.memory_bytes)}" for row in rows
         }
         self.fields["instance_type"].widget.choices = list(words.items())
         if current is None:

@@ -22,7 +22,7 @@ from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import ngettext, pgettext_lazy
 
 from portal import deployment_colors as colors
 
@@ -243,6 +243,15 @@ def milliseconds(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Of a number that is a percentage already: `12.3 %`."""
     return DASH if value is None else f"{_significant(value)}{NARROW_SPACE}%"
+
+
+@register.filter
+def cores(value: float | Decimal | None) -> str:
+    """`1 core`, `0.5 cores`."""
+    if value is None:
+        return DASH
+    words = ngettext("%(count)s core", "%(count)s cores", 1 if value == 1 else 2)
+    return words % {"count": number(float(value))}
 
 
 @register.filter

@@ -50,6 +50,11 @@ def test_sums_of_money_have_the_currency_of_the_installation(
     assert plain(studio.money(amount)) == text
 
 
+def test_one_core_is_no_plural() -> None:
+    said = [studio.cores(value) for value in (1, Decimal("1.00"), 0.5, Decimal("2.00"))]
+    assert said == ["1 core", "1 core", "0.5 cores", "2 cores"]
+
+
 def test_prices_keep_the_digits_that_small_instances_need() -> None:
     prices = ("0.0850", "22.0320", "3")
     assert [plain(studio.price(Decimal(value))) for value in prices] == [

@@ -61,6 +61,7 @@ def test_owners_lower_quotas_and_others_only_see_them(alice: Client, cast: Cast)
     page = alice.get(url(cast, "compute")).content.decode()
     assert "may have 12 cores now" in page
     assert 'aria-label="Limit of cores"' in page
+    assert "a single instance counts twice" in page
     refused = alice.post(url(cast, "set_quota", "cores"), {"limit": "13"})
     assert refused.status_code == 403
     assert "ask an administrator to raise it" in refused.content.decode()

@@ -346,7 +346,9 @@ def test_a_quota_that_is_used_up_leaves_no_empty_endpoint(alice: Client, cast: C
     Quota.objects.create(workspace=cast.workspace, resource="cores", limit=1)
     answer = send(alice, cast)
     assert answer.status_code == 422
-    assert "may have 1 cores" in answer.content.decode()
+    said = answer.content.decode()
+    assert "may have 1 core; 0 are used and " in said
+    assert " more are wanted (a fifth more instances, rounded up" in said
     assert not OnlineEndpoint.objects.exists()
 
 

@@ -98,7 +98,7 @@ def test_all_nodes_of_a_cluster_must_fit_into_the_quota_of_its_tier(workspace: W
 def test_the_number_of_computes_has_a_limit(workspace: Workspace) -> None:
     Quota.objects.create(workspace=workspace, resource="computes", limit=1)
     create_compute(workspace, ComputeSpec(name="one"), by=None)
-    with pytest.raises(UserError, match="1 computes; 1 are used"):
+    with pytest.raises(UserError, match="1 compute; 1 is used"):
         create_compute(workspace, ComputeSpec(name="two"), by=None)
 
 
