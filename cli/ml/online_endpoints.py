@@ -70,7 +70,11 @@ def update(
 
 
 def show(session: Session, name: str) -> Any:
-    return dump(session.ml.online_endpoints.get(name))
+    """With every deployment in its traffic: the SDK leaves out one that only gets mirrored requests."""
+    endpoint = session.ml.online_endpoints.get(name)
+    for deployment in endpoint.mirror_traffic:
+        endpoint.traffic.setdefault(deployment, 0)
+    return dump(endpoint)
 
 
 def list_all(session: Session) -> Any:

@@ -57,6 +57,18 @@ def test_a_restart_takes_it_out_of_the_routes_then_starts_it_anew(make: Factory)
     assert provisioning.sweep() == []
 
 
+def test_a_restart_of_the_only_one_leaves_nothing_in_the_routes_until_it_is_back(
+    make: Factory,
+) -> None:
+    deployment = advance_until(make.deployment(), *DONE)
+    restart_instance(deployment, "0", by=make.alice)
+    advance_once(deployment)
+    assert addresses(deployment) == [], "requests are answered 503"
+    pass_time(deployment)
+    advance_once(deployment)
+    assert addresses(deployment) == [rows(deployment)[0].address]
+
+
 def test_one_that_waits_after_a_crash_is_restarted_at_once(
     make: Factory, runtime: FakeRuntime
 ) -> None:

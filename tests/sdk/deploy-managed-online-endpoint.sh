@@ -40,7 +40,7 @@ az ml online-endpoint invoke --name $ENDPOINT_NAME --deployment-name green \
   --request-file managed/sample/sample-request.json -o tsv
 
 az ml online-endpoint update --name $ENDPOINT_NAME --mirror-traffic "green=10" \
-  --query "mirror_traffic.green" -o tsv | xargs echo mirror
+  --query "[mirror_traffic.green, traffic.green]" -o tsv | xargs echo mirror
 az ml online-endpoint update --name $ENDPOINT_NAME --mirror-traffic "green=0" >&2
 az ml online-endpoint update --name $ENDPOINT_NAME --traffic "blue=90 green=10" \
   --query "traffic.[blue, green]" -o tsv | xargs echo traffic

@@ -65,7 +65,7 @@ the weight is 1
 2
 traffic 100 0
 [12, 30]
-mirror 10
+mirror 10 0
 traffic 90 10
 [12, 30]
 green
