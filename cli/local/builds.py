@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.local import engine, programs
-from cli.local.failures import DeploymentFailed
+from cli.local.failures import BUILD, DeploymentFailed, in_words
 from cli.local.packages import package_settings
 from cli.local.programs import Tell
 from cli.local.records import Failure, environments_root
@@ -64,8 +64,9 @@ def _answer(said: Mapping[str, Any], *, ways_out: tuple[str, ...] = ()) -> dict[
                 failed["code"],
                 failed["message"],
                 tuple(failed["evidence"]),
-                (*failed["fixes"], *ways_out),
-            )
+                (*in_words(failed["fixes"]), *ways_out),
+            ),
+            BUILD,
         )
     built: dict[str, Any] = said["built"]
     return built

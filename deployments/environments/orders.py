@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,5 +59,5 @@ def _as_failure(error: UserError) -> dict[str, Any]:
         "message": error.message,
         "target": error.target,
         "evidence": list(failure.evidence) if failure else [],
-        "fixes": [fix.label for fix in failure.fixes] if failure else [],
+        "fixes": [asdict(fix) for fix in failure.fixes] if failure else [],
     }

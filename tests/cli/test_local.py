@@ -144,8 +144,8 @@ def test_a_script_whose_init_fails_is_told_with_its_last_lines(local: Local) -> 
         *("--set", "code_configuration.scoring_script=failing.py"),
     )
     assert code == 1
-    assert "init() failed (UserScriptInitFailed)" in said
-    assert "init() raised FileNotFoundError: weights.bin" in said
+    assert "(UserScriptInitFailed) init() raised FileNotFoundError: weights.bin" in said
+    assert "  Phase: Load model" in said and "get-logs --local -e" in said
     assert "failing.py" in said and "raise FileNotFoundError" in said
     shown = local.show()
     assert shown["provisioning_state"] == "Failed"

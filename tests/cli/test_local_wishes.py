@@ -15,7 +15,7 @@ from cli.faults import UsageFault
 from cli.local.assets import Assets, Reference, parse
 from cli.local.choice import runtime_for
 from cli.local.engine import Engine
-from cli.local.failures import card
+from cli.local.failures import card, in_words, phase_of
 from cli.local.records import Failure
 from cli.local.surroundings import Routes, Surroundings
 from cli.local.wishes import Wish, wish_of, yaml_of
@@ -308,14 +308,34 @@ def test_a_registry_is_no_workspace() -> None:
         parse("azureml://registries/other/models/m/versions/1", "model")
 
 
-def test_the_card_shows_title_code_cause_evidence_and_fixes() -> None:
+def test_the_card_has_the_form_of_a_portals() -> None:
     failure = Failure("UserScriptInitFailed", "init() raised X.", ("line 1", "line 2"), ("Do it",))
-    assert card(failure) == (
-        "init() failed (UserScriptInitFailed)\ninit() raised X.\n\n    line 1\n    line 2\n\n  - Do it"
+    assert card(failure, phase_of(failure.code)) == (
+        "(UserScriptInitFailed) init() raised X.\n  Phase: Load model\n  Evidence:\n    | line 1\n    | line 2\n"
+        "  What helps:\n    - Do it"
+    )
+
+
+def test_a_card_does_not_say_its_cause_twice() -> None:
+    failure = Failure("ImageBuildFailure", "The engine refused: no route.", ("no route.",))
+    assert card(failure, "Build environment") == (
+        "(ImageBuildFailure) The engine refused: no route.\n  Phase: Build environment"
+    )
+
+
+def test_what_helps_against_a_failed_build_are_no_buttons() -> None:
+    fixes = [
+        {"label": "Choose another image", "kind": "edit_environment", "detail": "image"},
+        {"label": "View build log", "kind": "open_build_log", "detail": ""},
+        {"label": "Retry", "kind": "retry", "detail": ""},
+    ]
+    assert in_words(fixes) == (
+        "Choose another image, then run the command again",
+        "Run the command again, once the cause is gone",
     )
 
 
 def test_a_local_card_says_what_helps_against_its_code() -> None:
-    text = card(Failure("OutOfMemory", "Killed at 4 GiB.", (), ("Look at the log",)))
+    text = card(Failure("OutOfMemory", "Killed at 4 GiB.", (), ("Look at the log",)), "Load model")
     assert text.endswith("  - Look at the log")
     assert "larger instance_type" in text
