@@ -143,7 +143,7 @@ def test_a_change_of_engines_takes_effect_with_the_next_question(
     second = installation.runtime_of(revision)
     assert second is not first
     share = pools.made[1][1]["shares"]["a"]
-    assert (share.is_schedulable, share.cores(8.0), share.cores(1.0)) == (False, 2.0, 1.0)
+    assert (share.is_schedulable, share.cores(8.0), share.cores(1.0)) == (False, 2.0, 2.0)
     assert second in installation.runtimes_in_use()
 
 
