@@ -81,7 +81,7 @@ def test_a_used_up_quota_is_told_with_its_figures() -> None:
     workspace = make_workspace()
     Quota.objects.create(workspace=workspace, resource="endpoints", limit=1)
     create_endpoint(workspace, EndpointSpec("one-one"), by=None)
-    with pytest.raises(UserError, match="may have 1 endpoints; 1 are used"):
+    with pytest.raises(UserError, match="may have 1 endpoint; 1 is used"):
         create_endpoint(workspace, EndpointSpec("two-two"), by=None)
 
 
