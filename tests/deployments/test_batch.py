@@ -205,7 +205,7 @@ def test_a_taken_name_is_a_conflict_and_quotas_hold(
     limit = Quota.objects.create(
         workspace=endpoint.workspace, resource="deployments_per_endpoint", limit=1
     )
-    with pytest.raises(UserError, match="1 deployments of one endpoint"):
+    with pytest.raises(UserError, match="1 deployment of one endpoint"):
         create_batch_deployment(endpoint, replace(spec, name="green"), by=None)
     limit.delete()
     make_online_endpoint(endpoint.workspace, deployments={"red": 100})
