@@ -239,7 +239,7 @@ def test_an_old_snapshot_takes_nothing_from_an_envoy_that_knows_more(stage: Stag
 
 def test_what_was_deleted_while_nobody_watched_goes_once_the_rows_are_read(stage: Stage) -> None:
     stage.publish_one("left-over")
-    stage.until(lambda: b"left-over" in stage.snapshot.read_bytes())
+    stage.until(lambda: stage.snapshot.exists() and b"left-over" in stage.snapshot.read_bytes())
     stage.stop_xds()
     stage.store = ResourceStore(stage.snapshot)
     stage.call(stage.store.load)
