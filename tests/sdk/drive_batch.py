@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-from azure.ai.ml import Input, MLClient, load_compute
+from azure.ai.ml import Input, load_compute
 from azure.ai.ml._version import VERSION
 from azure.ai.ml.entities import (
     AmlCompute,
@@ -17,7 +17,7 @@ from azure.ai.ml.entities import (
 )
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.identity import DefaultAzureCredential
+from driving import client_of
 
 KEEPS_UNKNOWN = tuple(map(int, VERSION.split(".")[:2])) >= (1, 35)
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
@@ -80,23 +80,7 @@ def write(name, text):
     return str(path)
 
 
-ml = MLClient(
-    DefaultAzureCredential(),
-    "00000000-0000-0000-0000-000000000001",
-    "portico",
-    "main",
-    enable_telemetry=False,
-    show_progress=False,
-    cloud="SelfHosted",
-    cloud_metadata={
-        "azure_portal": base,
-        "resource_manager": base,
-        "active_directory": base,
-        "aml_resource_id": "https://ml.azure.com",
-        "storage_endpoint": "core.windows.net",
-        "registry_discovery_endpoint": base,
-    },
-)
+ml = client_of(base)
 
 # Computes: made, read, changed, listed.
 made = ml.compute.begin_create_or_update(

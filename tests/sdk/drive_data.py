@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from azure.ai.ml import MLClient, load_component
+from azure.ai.ml import load_component
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import (
     AccountKeyConfiguration,
@@ -21,7 +21,7 @@ from azure.ai.ml.entities import (
     ServicePrincipalConfiguration,
 )
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.identity import DefaultAzureCredential
+from driving import client_of
 
 base, folder = sys.argv[1], Path(sys.argv[2])
 mark = str(os.getpid())
@@ -34,23 +34,7 @@ def write(name, text):
     return str(path)
 
 
-ml = MLClient(
-    DefaultAzureCredential(),
-    "00000000-0000-0000-0000-000000000001",
-    "portico",
-    "main",
-    enable_telemetry=False,
-    show_progress=False,
-    cloud="SelfHosted",
-    cloud_metadata={
-        "azure_portal": base,
-        "resource_manager": base,
-        "active_directory": base,
-        "aml_resource_id": "https://ml.azure.com",
-        "storage_endpoint": "core.windows.net",
-        "registry_discovery_endpoint": base,
-    },
-)
+ml = client_of(base)
 
 # Data: a file, a folder, an address; versions count up, content is uploaded once.
 file = write("rows/a.csv", f"1,{mark}\n")

@@ -5,11 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from azure.ai.ml import MLClient
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
 from azure.core.exceptions import HttpResponseError
-from azure.identity import DefaultAzureCredential
+from driving import client_of
 
 # As mlflow.pyfunc.save_model(loader_module=…) writes it; a library of models would only take longer to install.
 MLMODEL = """\
@@ -55,23 +54,7 @@ for name, text in {
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
 
-ml = MLClient(
-    DefaultAzureCredential(),
-    "00000000-0000-0000-0000-000000000001",
-    "portico",
-    "main",
-    enable_telemetry=False,
-    show_progress=False,
-    cloud="SelfHosted",
-    cloud_metadata={
-        "azure_portal": base,
-        "resource_manager": base,
-        "active_directory": base,
-        "aml_resource_id": "https://ml.azure.com",
-        "storage_endpoint": "core.windows.net",
-        "registry_discovery_endpoint": base,
-    },
-)
+ml = client_of(base)
 model = ml.models.create_or_update(
     Model(name="sdk-mlflow", path=str(folder / "model"), type=AssetTypes.MLFLOW_MODEL)
 )

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from azure.ai.ml import MLClient
 from azure.ai.ml.entities import (
     CodeConfiguration,
     Environment,
@@ -18,7 +17,7 @@ from azure.ai.ml.entities import (
 )
 from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
-from azure.identity import DefaultAzureCredential
+from driving import client_of
 
 SCRIPT = """
 import json, os, pathlib
@@ -43,23 +42,7 @@ def write(name, text):
     return str(path)
 
 
-ml = MLClient(
-    DefaultAzureCredential(),
-    "00000000-0000-0000-0000-000000000001",
-    "portico",
-    "main",
-    enable_telemetry=False,
-    show_progress=False,
-    cloud="SelfHosted",
-    cloud_metadata={
-        "azure_portal": base,
-        "resource_manager": base,
-        "active_directory": base,
-        "aml_resource_id": "https://ml.azure.com",
-        "storage_endpoint": "core.windows.net",
-        "registry_discovery_endpoint": base,
-    },
-)
+ml = client_of(base)
 assert [workspace.name for workspace in ml.workspaces.list()] == ["main"]
 assert ml.datastores.get_default().name == "workspaceblobstore"
 
